@@ -1,0 +1,142 @@
+"""Files that can be trusted: written whole or not at all, read without running what is in them."""
+
+import hashlib
+import io
+import math
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent  # defaults are found here, whatever the working folder
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under ``path`` only when it is complete.
+
+    The bytes go to a temporary file in the same folder (made if missing), are flushed to the disk and
+    renamed. If the block raises, ``path`` is what it was before and the temporary file is gone.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)  # mkstemp makes files private; ours are as readable as any other
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype`` while unpickling: numbers, booleans and object only."""
+
+    def __init__(self, name, *_):
+        self.dtype = np.dtype(name.decode() if isinstance(name, bytes) else name)
+        if self.dtype.kind not in "biufO":
+            raise pickle.UnpicklingError(f"arrays of {self.dtype} are not expected here")
+
+    def __setstate__(self, state):
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray`` while unpickling, so that no size is believed unchecked."""
+
+    def __setstate__(self, state):
+        _, shape, dtype, fortran, data = state
+        dtype = dtype.dtype
+        if isinstance(data, str):
+            data = data.encode("latin1")
+        size = len(data) if dtype.hasobject else len(data) / dtype.itemsize
+        if math.prod(shape) != size:
+            raise pickle.UnpicklingError("an array's shape does not match its data")
+        if dtype.hasobject:
+            self.array = np.empty(len(data), dtype)
+            done = {}
+            self.array[:] = [plain(item, done) for item in data]
+        else:
+            self.array = np.frombuffer(data, dtype)
+        self.array = self.array.reshape(shape, order="F" if fortran else "C")
+
+
+def _scalar(dtype, data):
+    data = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(data, dtype.dtype)[0]
+
+
+def _encode(text, encoding):
+    """What Python 3 pickles bytes as under protocol 2: ``_codecs.encode(text, 'latin1')``."""
+    return text.encode("latin1")
+
+
+class _NumpyUnpickler(pickle._Unpickler):
+    """Rebuilds arrays and plain containers, nothing else: no other class can be named in the file.
+
+    This is Python's own unpickler written in Python, not the faster one in C: that one takes memory
+    for whatever index a file claims before it looks whether there is data.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)
+    del dispatch[pickle.BYTEARRAY8[0]]  # takes the claimed memory first; numpy never writes it
+
+    def find_class(self, module, name):
+        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
+        for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            known[package, "_reconstruct"] = lambda *_: _Array()
+            known[package, "scalar"] = _scalar
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not data")
+        return known[module, name]
+
+
+def plain(value, done: dict | None = None):
+    """What was unpickled, with arrays as ``numpy.ndarray``; what is shared is converted once."""
+    done = {} if done is None else done
+    if id(value) not in done:
+        if isinstance(value, _Array):
+            result = value.array
+        elif isinstance(value, dict):
+            result = {plain(key, done): plain(item, done) for key, item in value.items()}
+        elif isinstance(value, (list, tuple)):
+            result = type(value)([plain(item, done) for item in value])
+        else:
+            result = value
+        done[id(value)] = result
+    return done[id(value)]
+
+
+def load_numpy_pickle(data: bytes):
+    """Unpickle arrays and plain containers, as Python 2 or 3 wrote them; strings come as ``bytes``.
+
+    Raises ``pickle.UnpicklingError`` for anything else, also for a truncated or malformed file;
+    nothing named in the data is imported or called.
+    """
+    try:
+        return plain(_NumpyUnpickler(io.BytesIO(data), encoding="bytes").load())
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # malformed opcodes fail in every way there is
+        raise pickle.UnpicklingError(f"it is damaged ({type(error).__name__}: {error})") from error
