@@ -1,0 +1,74 @@
+"""Learn a palette: k-means over the colours of all training pixels of a category.
+
+    python -m colour.kmeans -k 24
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from colour.cli import Parser, UserError, command, number
+from colour.files import ROOT
+from colour.palette import MAX_COLOURS, Palette
+from load_data import category_number, load_category
+
+STARTS = 4  # k-means ends in a local optimum: the best of this many, by mean distance
+
+
+def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, float]:
+    """Cluster the pixels of ``images``, uint8 (N, 3, H, W), into ``k`` colours.
+
+    Returns the palette, its colours from dark to bright, and the mean distance of a pixel to its
+    nearest centre (RGB in [0, 1)). Raises ``UserError`` if the images have fewer than ``k`` colours.
+    """
+    from sklearn.cluster import KMeans
+
+    # The channels must come last before the reshape: rows are then pixels, not runs of one channel.
+    pixels = images.transpose(0, 2, 3, 1).reshape(-1, 3)
+    codes, counts = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_counts=True)
+    if len(codes) < k:
+        raise UserError(f"these pictures have only {len(codes)} different colours: choose a smaller -k")
+    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32) / 256
+    best = math.inf, None
+    for start in range(STARTS):
+        # Each distinct colour once, weighted by its frequency: the same objective, several times faster.
+        means = KMeans(k, n_init=1, tol=1e-6, random_state=seed + start).fit(colours, sample_weight=counts)
+        centres = means.cluster_centers_
+        distance = np.average(np.linalg.norm(colours - centres[means.labels_], axis=1), weights=counts)
+        best = min(best, (float(distance), centres), key=lambda pair: pair[0])
+    distance, centres = best
+    return Palette(centres[np.argsort(centres.mean(axis=1))]), distance
+
+
+@command
+def main(argv=None):
+    parser = Parser(prog="python -m colour.kmeans", description=__doc__)
+    parser.add_argument("-k", "--colours", type=number(int, 2, MAX_COLOURS), default=24, metavar="K",
+                        help="how many colours")
+    parser.add_argument("--category", default="horse", help="a CIFAR-10 category by name or number, or 'all'")
+    parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: the embedded horses)")
+    parser.add_argument("-s", "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
+    parser.add_argument("-o", "--output", metavar="FILE",
+                        help="the palette to write (default: colour/colour_kmeans<K>_cat<N>.npy)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing palette")
+    args = parser.parse_args(argv)
+
+    number_or_all = category_number(args.category)
+    output = Path(args.output or ROOT / "colour" / f"colour_kmeans{args.colours}_cat{number_or_all}.npy")
+    images, _ = load_category(args.category, args.data)
+    print(f"k-means with {args.colours} colours over {images.size // 3:,} pixels ...", file=sys.stderr)
+    palette, distance = learn_palette(images, args.colours, args.seed)
+    print(f"mean distance of a pixel to its nearest colour: {distance:.4f}")
+    if output.exists() and not args.overwrite:
+        if Palette.load(output).sha256() != palette.sha256():
+            raise UserError(f"{output} exists and differs: choose another -o, or give --overwrite")
+        print(f"{output} holds just these colours")
+        return
+    palette.save(output)
+    print(f"wrote {output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A palette: the K colours that a pixel can be classified into."""
+
+import hashlib
+import io
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from colour.cli import UserError
+from colour.files import ROOT, atomic_write, load_numpy_pickle
+
+DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
+MAX_COLOURS = 256  # labels are kept as uint8
+MAX_BYTES = 1 << 20
+
+
+class Palette:
+    """K colours as a float32 array ``centres`` (K, 3) in [0, 1): RGB in units of 256."""
+
+    def __init__(self, centres: np.ndarray, path: Path | None = None):
+        self.centres = np.ascontiguousarray(centres, dtype=np.float32)
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """How a sidecar names it: its path, from the repository's root where it lies there."""
+        path = self.path.resolve()
+        return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    @classmethod
+    def load(cls, path: str | Path = DEFAULT) -> "Palette":
+        """Read a ``.npy`` file: plain (K, 3) numbers, or the original assignment's pickled pair.
+
+        That older form is an object array (centres, distortion) pickled by Python 2; nothing but
+        arrays is unpickled. Raises ``UserError`` when the file is missing or is not a palette.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"no palette at {path}: name one with --colours, or learn one with "
+                            "'python -m colour.kmeans -k 24'")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is too large to be a palette of at most {MAX_COLOURS} colours")
+        try:
+            centres = _read_npy(path.read_bytes())
+        except (ValueError, TypeError, IndexError, pickle.UnpicklingError) as error:
+            raise UserError(f"{path} is not a palette (a .npy file of K x 3 numbers): {error}") from error
+        if centres.ndim != 2 or centres.shape[1] != 3 or not 2 <= len(centres) <= MAX_COLOURS:
+            raise UserError(f"{path} is not a palette: its shape is {centres.shape}, "
+                            f"not (K, 3) with K from 2 to {MAX_COLOURS}")
+        if not (np.isfinite(centres).all() and centres.min() >= 0 and centres.max() <= 1):
+            raise UserError(f"{path} is not a palette: its colours must lie between 0 and 1 (a pixel / 256)")
+        return cls(centres, path)
+
+    def save(self, path: str | Path) -> None:
+        """Write the centres as a plain float32 ``.npy`` file, all of it or nothing."""
+        with atomic_write(path) as file:
+            np.save(file, self.centres, allow_pickle=False)
+
+    def sha256(self) -> str:
+        """SHA-256 of the palette's ``.npy`` file; one read from the older form has it once saved anew."""
+        file = io.BytesIO()
+        np.save(file, self.centres, allow_pickle=False)
+        return hashlib.sha256(file.getvalue()).hexdigest()
+
+    def labels(self, images: np.ndarray) -> np.ndarray:
+        """The nearest centre of each pixel (Euclid in RGB, the lower index on a tie).
+
+        ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W).
+        """
+        from scipy.cluster.vq import vq
+
+        n, _, height, width = images.shape
+        labels = np.empty((n, height, width), np.uint8)
+        for start in range(0, n, 1000):  # bounds the floats in memory, whatever N
+            part = images[start:start + 1000]
+            pixels = part.transpose(0, 2, 3, 1).reshape(-1, 3).astype(np.float32) / 256
+            labels[start:start + 1000] = vq(pixels, self.centres, check_finite=False)[0].reshape(-1, height, width)
+        return labels
+
+    def rgb(self, labels: torch.Tensor) -> torch.Tensor:
+        """The colours of labels (N, H, W), as float32 RGB (N, 3, H, W) in [0, 1)."""
+        centres = torch.from_numpy(self.centres).to(labels.device)
+        return centres[labels.long()].permute(0, 3, 1, 2)
+
+
+def _read_npy(data: bytes) -> np.ndarray:
+    """The centres in the bytes of a ``.npy`` file; no size that its header claims is believed."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(file)
+    body = data[file.tell():]
+    if dtype.hasobject:
+        return np.asarray(load_numpy_pickle(body)[0], dtype=np.float32)
+    if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize != len(body):
+        raise ValueError("its header does not match its data")
+    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C").astype(np.float32)
