@@ -1,0 +1,74 @@
+"""The flags that the scripts share, group by group."""
+
+import argparse
+
+from colour import augment, palette
+from colour.cli import Parser, number
+from colour.files import ROOT
+
+HYPERPARAMETERS = ("batch_size", "learn_rate", "schedule", "weight_decay", "augment", "seed")
+# What colourization.fit() takes from the command line as it is
+FIT = (*HYPERPARAMETERS, "epochs", "precision", "resume", "overwrite", "plot", "category", "holdout", "init")
+
+
+def add_network_flags(group, models: list[str] | None = None) -> None:
+    """The assignment's flags that say which network; none of them is needed with a checkpoint."""
+    if models:
+        group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
+        group.add_argument("-c", "--colours", metavar="FILE", default=palette.DEFAULT, help="the palette, a .npy file")
+    group.add_argument("-k", "--kernel", type=number(int, 1, 31, odd=True), metavar="K",
+                       help="size of the square filters, odd (default: the checkpoint's, or 3)")
+    group.add_argument("-f", "--num_filters", type=number(int, 1, 4096), metavar="F",
+                       help="channels of the first layer (default: the checkpoint's, or 32)")
+    group.add_argument("--gpu", action="store_true", help="use the machine's GPU (CUDA, or Apple's)")
+
+
+def add_run_flags(group) -> None:
+    """The assignment's flags that say how to train."""
+    group.add_argument("-l", "--learn_rate", type=number(float, 1e-12, 1e6), default=0.001, metavar="RATE",
+                       help="learning rate; the peak of --schedule onecycle")
+    group.add_argument("-b", "--batch_size", type=number(int, 1, 100_000), default=100, metavar="B",
+                       help="pictures in a batch")
+    group.add_argument("-e", "--epochs", type=number(int, 1, 100_000), default=25, metavar="E",
+                       help="times through the training pictures")
+    group.add_argument("-s", "--seed", type=number(int, 0, 2**31 - 1), default=0, metavar="S", help="random seed")
+    group.add_argument("--plot", action="store_true", help="draw a training and a validation strip after every epoch")
+
+
+def add_training_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("--resume", action="store_true",
+                       help="go on where the training of --checkpoint stopped, or start it if it never began")
+    group.add_argument("--overwrite", action="store_true", help="train anew over an existing --checkpoint")
+    group.add_argument("--init", metavar="FILE", help="start from these weights instead of random ones")
+    group.add_argument("--augment", type=_augmentations, default=(), metavar="LIST",
+                       help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels")
+    group.add_argument("--schedule", choices=["constant", "onecycle"], default="constant",
+                       help="how the learning rate runs over the training")
+    group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=0.0, metavar="W",
+                       help="decoupled weight decay (AdamW)")
+    group.add_argument("--holdout", type=number(int, 1), metavar="N",
+                       help="train without the last N training pictures and validate on them instead of the test set")
+    group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto",
+                       help="of the arithmetic in training; auto takes bfloat16 where the hardware is fast at it")
+
+
+def add_data_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: the embedded horses, or data/)")
+    group.add_argument("--category", default="horse", metavar="NAME",
+                       help="a CIFAR-10 category by name or number, or all")
+
+
+def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("results")
+    group.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs", help="where pictures go (default: outputs)")
+    return group
+
+
+def _augmentations(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        if name not in augment.NAMES:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {','.join(augment.NAMES)}")
+    return names

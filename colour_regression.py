@@ -1,0 +1,100 @@
+"""Colour grey 32x32 horses by regression: squared error in RGB (part A of the assignment).
+
+    python colour_regression.py
+"""
+
+import functools
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from colour import flags, plots
+from colour.cli import Parser, command, folder_for
+from colourization import (
+    CNN,
+    SHOWN,
+    Data,
+    command_line,
+    default_checkpoint,
+    evaluate,
+    fit,
+    grey_of,
+    load_model,
+    load_sets,
+    own_checkpoint,
+    pick_device,
+    predict,
+)
+
+
+def conv2d(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+    """The library's convolution with "same" padding."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+
+class RegressionCNN(CNN):
+    """Grey (N, 1, H, W) to RGB (N, 3, H, W): the ``CNN``, with library convolutions up to its last layer."""
+
+    def __init__(self, kernel: int, num_filters: int):
+        super().__init__(kernel, num_filters, num_colours=3, conv=conv2d)
+
+
+def draw_strip(network: nn.Module, path: Path, data: Data, title: str) -> None:
+    """Draw grey input, true picture and prediction of the first pictures of ``data``."""
+    images = data.images[:SHOWN]
+    rgb = images.float() / 256
+    plots.comparison(path, [("grey", grey_of(rgb)), ("truth", rgb),
+                            ("prediction", predict(network, images).clamp(0, 1))], title=title)
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    assignment = parser.add_argument_group("of the assignment")
+    flags.add_network_flags(assignment)
+    assignment.add_argument("--checkpoint", metavar="FILE",
+                            help="the weights that are scored, or with --train written after every epoch (default: "
+                                 "weights/regression_cnn_k3_f32.pkl, and outputs/ of the same name)")
+    assignment.add_argument("--train", action="store_true", help="train instead of scoring weights")
+    flags.add_run_flags(assignment)
+    flags.add_training_flags(parser)
+    flags.add_data_flags(parser)
+    flags.add_result_flags(parser)
+    return parser
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    device = pick_device(args.gpu)
+    outdir = Path(args.outdir)
+
+    if not args.train:
+        path = Path(args.checkpoint or default_checkpoint("regression_cnn", args.kernel, args.num_filters))
+        network, _ = load_model(path, model="RegressionCNN", kernel=args.kernel, num_filters=args.num_filters,
+                                num_colours=3)
+        network.to(device)
+        folder_for(outdir, "--outdir")
+        _, valid = load_sets(args.category, args.data, args.holdout, device)
+        loss = evaluate(network, valid)["loss"]
+        print(f"Val Loss (mean squared error): {loss:.6f}")
+        picture = outdir / "regression_output.png"
+        draw_strip(network, picture, valid, f"{path.stem}: mean squared error {loss:.5f}")
+        print(f"picture in {picture}")
+        return
+
+    torch.manual_seed(args.seed)
+    if args.init:
+        network, _ = load_model(args.init, model="RegressionCNN", kernel=args.kernel, num_filters=args.num_filters,
+                                num_colours=3)
+    else:
+        network = RegressionCNN(args.kernel or 3, args.num_filters or 32)
+    checkpoint = Path(args.checkpoint or own_checkpoint("regression_cnn", network))
+    data, valid = load_sets(args.category, args.data, args.holdout, device)
+    fit(network, data, valid, model="RegressionCNN", checkpoint=checkpoint, palette=None, outdir=outdir,
+        draw=functools.partial(draw_strip, network), command=command_line(__file__, argv),
+        **{name: getattr(args, name) for name in flags.FIT})
+
+
+if __name__ == "__main__":
+    main()

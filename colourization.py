@@ -1,0 +1,548 @@
+"""Colour grey 32x32 horses by classifying each pixel into one of K colours.
+
+    python colourization.py --model UNet --checkpoint weights/unet_k3_f32.pkl --valid
+
+Programming assignment 2 of CSC321 (University of Toronto, 2018), parts B, C, D and G: our own
+convolutions, the networks built on them, and their training.
+"""
+
+import functools
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from colour import checkpoints, flags, plots
+from colour.augment import augmented
+from colour.cli import Parser, UserError, command, folder_for
+from colour.files import ROOT, sha256
+from colour.palette import Palette
+from load_data import category_name, load_category
+
+# ------------------------------------------------------------------------------------------------
+# Convolutions
+
+
+class MyConv2d(nn.Module):
+    """Our own simplified ``nn.Conv2d``: stride 1, an odd square kernel, and "same" zero padding.
+
+    Maps (N, in_channels, H, W) to (N, out_channels, H, W). Weights and biases start uniform within
+    1/sqrt(fan-in), as the library's do. Raises ``ValueError`` for an even kernel, which has no middle.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"the kernel size must be odd, not {kernel_size}")
+        bound = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class MyDilatedConv2d(MyConv2d):
+    """A convolution whose filter is spread out: ``dilation`` empty pixels between neighbouring taps.
+
+    Dilation counts the gaps (Yu and Koltun 2015, Figure 1, there counted from 1): 0 is ``MyConv2d``,
+    1 lets the nine weights of a 3x3 filter see 5x5 pixels. No library dilates anything here: the
+    taps are written into a larger filter of zeros, and the gradient flows back through that.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1):
+        super().__init__(in_channels, out_channels, kernel_size)
+        if dilation < 0:
+            raise ValueError(f"the dilation counts the gaps between taps: at least 0, not {dilation}")
+        self.dilation = dilation
+
+    def dilated_weight(self) -> torch.Tensor:
+        """The filter with its gaps, (out_channels, in_channels, S, S) where S = k + (k - 1) dilation."""
+        out_channels, in_channels, k, _ = self.weight.shape
+        size = k + (k - 1) * self.dilation
+        spread = self.weight.new_zeros(out_channels, in_channels, size, size)
+        step = self.dilation + 1
+        spread[:, :, ::step, ::step] = self.weight
+        return spread
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.dilated_weight()
+        return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+
+
+# ------------------------------------------------------------------------------------------------
+# Networks. The names of the blocks and the order within them are the file format of the weights.
+
+
+class UpBlock(nn.Sequential):
+    """Convolution, upsampling, normalisation, ReLU.
+
+    Upsampling to the nearest only repeats values, so norm and ReLU give the same before it, at a
+    quarter of the work.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        conv, upsample, norm, relu = self
+        return upsample(relu(norm(conv(x))))
+
+
+def down_block(conv: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv, nn.MaxPool2d(2), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def same_block(conv: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def up_block(conv: nn.Module, channels: int) -> UpBlock:
+    return UpBlock(conv, nn.Upsample(scale_factor=2), nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class CNN(nn.Module):
+    """Part B: grey (N, 1, H, W) to logits (N, num_colours, H, W); H and W are multiples of 4."""
+
+    def __init__(self, kernel: int, num_filters: int, num_colours: int, conv=MyConv2d):
+        super().__init__()
+        f = num_filters
+        self.downconv1 = down_block(conv(1, f, kernel), f)
+        self.downconv2 = down_block(conv(f, 2 * f, kernel), 2 * f)
+        self.rfconv = same_block(conv(2 * f, 2 * f, kernel), 2 * f)
+        self.upconv1 = up_block(conv(2 * f, f, kernel), f)
+        self.upconv2 = up_block(conv(f, num_colours, kernel), num_colours)
+        self.finalconv = MyConv2d(num_colours, num_colours, kernel)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        down1 = self.downconv1(x)
+        down2 = self.downconv2(down1)
+        middle = self.rfconv(down2)
+        up1 = self.upconv1(middle)
+        up2 = self.upconv2(up1)
+        return self.finalconv(up2)
+
+
+class UNet(nn.Module):
+    """Part C: the CNN with skip connections, each decoder block seeing the encoder's of its size."""
+
+    def __init__(self, kernel: int, num_filters: int, num_colours: int):
+        super().__init__()
+        f = num_filters
+        self.downconv1 = down_block(MyConv2d(1, f, kernel), f)
+        self.downconv2 = down_block(MyConv2d(f, 2 * f, kernel), 2 * f)
+        self.rfconv = same_block(MyConv2d(2 * f, 2 * f, kernel), 2 * f)
+        self.upconv1 = up_block(MyConv2d(2 * f + 2 * f, f, kernel), f)
+        self.upconv2 = up_block(MyConv2d(f + f, num_colours, kernel), num_colours)
+        self.finalconv = MyConv2d(num_colours + 1, num_colours, kernel)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        down1 = self.downconv1(x)
+        down2 = self.downconv2(down1)
+        middle = self.rfconv(down2)
+        up1 = self.upconv1(torch.cat([middle, down2], dim=1))
+        up2 = self.upconv2(torch.cat([up1, down1], dim=1))
+        return self.finalconv(torch.cat([up2, x], dim=1))
+
+
+class DilatedUNet(UNet):
+    """Parts D and G: the UNet with its middle convolution dilated."""
+
+    def __init__(self, kernel: int, num_filters: int, num_colours: int, dilation: int = 1):
+        super().__init__(kernel, num_filters, num_colours)
+        self.rfconv[0] = MyDilatedConv2d(2 * num_filters, 2 * num_filters, kernel, dilation)
+
+
+MODELS = {"CNN": CNN, "UNet": UNet, "DUNet": DilatedUNet}
+
+
+# ------------------------------------------------------------------------------------------------
+# Data, loss, training, evaluation: the same for classification and for regression
+
+
+class Data(NamedTuple):
+    """Pictures as they stay on the device: bytes, which become floats a batch at a time."""
+
+    images: torch.Tensor  # uint8 (N, 3, H, W)
+    labels: torch.Tensor | None = None  # uint8 (N, H, W); None when the target is RGB (regression)
+
+
+def grey_of(rgb: torch.Tensor) -> torch.Tensor:
+    """The grey input (N, 1, H, W) of RGB (N, 3, H, W): the mean of the channels, as the assignment has it."""
+    return rgb.mean(dim=1, keepdim=True)
+
+
+def batches(data: Data, size: int, shuffle: torch.Generator | None = None,
+            augment: tuple[str, ...] = ()) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Cut ``data`` into batches of grey inputs (B, 1, H, W) in [0, 1) and their targets.
+
+    The target is int64 labels (B, H, W), or RGB (B, 3, H, W) where there are no labels. ``shuffle``
+    draws the order and the augmentations; without it the pictures come in their own order. The last
+    batch holds what is left.
+    """
+    n = len(data.images)
+    device = data.images.device
+    order = torch.arange(n, device=device) if shuffle is None else torch.randperm(n, generator=shuffle, device=device)
+    for index in order.split(size):
+        images = data.images[index]
+        labels = None if data.labels is None else data.labels[index]
+        if augment:
+            # Labels ride along as a fourth channel, so nothing can move one without the other.
+            pixels = images if labels is None else torch.cat([images, labels[:, None]], dim=1)
+            pixels = augmented(pixels, augment, shuffle)
+            images, labels = pixels[:, :3], None if labels is None else pixels[:, 3]
+        rgb = images.float() / 256
+        yield grey_of(rgb), rgb if labels is None else labels.long()
+
+
+def pixel_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over pixels: cross-entropy against labels (N, H, W), squared error against RGB (N, 3, H, W)."""
+    if target.is_floating_point():
+        return F.mse_loss(output.float(), target)
+    # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
+    return F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), target.flatten())
+
+
+class Tally:
+    """Sums of loss and hits on the device, divided once, by the pixels seen."""
+
+    def __init__(self):
+        self.loss = self.correct = self.pixels = self.classified = 0
+
+    @torch.no_grad()
+    def add(self, loss: torch.Tensor, output: torch.Tensor, target: torch.Tensor) -> None:
+        pixels = output[:, 0].numel()
+        self.loss = self.loss + loss.detach() * pixels
+        self.pixels += pixels
+        if not target.is_floating_point():
+            self.correct = self.correct + (output.argmax(dim=1) == target).sum()
+            self.classified += pixels
+
+    def result(self) -> dict[str, float]:
+        """``loss``, and ``acc`` in [0, 1] where pixels were classified."""
+        figures = {"loss": float(self.loss) / self.pixels}
+        if self.classified:
+            figures["acc"] = int(self.correct) / self.classified
+        return figures
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: Data, batch_size: int = 100) -> dict[str, float]:
+    """Mean loss per pixel over all of ``data`` and, for labels, accuracy in [0, 1], in eval mode.
+
+    Always in float32, so that weights score the same wherever they are scored.
+    """
+    training = model.training
+    model.eval()
+    tally = Tally()
+    for grey, target in batches(data, batch_size):
+        output = model(grey)
+        tally.add(pixel_loss(output, target), output, target)
+    model.train(training)
+    return tally.result()
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 pays: on GPUs that compute in it, and on CPUs with AMX tiles.
+
+    AVX512-BF16 alone does not count: its matrix products ran at half the speed of float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and has_tiles is not None and has_tiles()
+
+
+def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_size: int = 100,
+          learn_rate: float = 0.001, schedule: str = "constant", weight_decay: float = 0.0,
+          augment: tuple[str, ...] = (), seed: int = 0, bf16: bool = False, state: dict | None = None,
+          progress: Callable = lambda batches, total: batches) -> Iterator[dict]:
+    """Train ``model`` in place with Adam and yield the training state after every epoch.
+
+    The state holds what is needed to go on from there as if nothing had happened (pass it as
+    ``state``): the state dicts of ``model``, ``optimizer`` and ``scheduler``, and ``history``, one
+    dict an epoch: loss, acc, val_loss, val_acc (accuracies in [0, 1], absent in regression),
+    seconds. Order and augmentations are drawn afresh each epoch from ``seed``. ``schedule`` is
+    "constant", or "onecycle" with its peak at ``learn_rate`` (Smith and Topin 2017);
+    ``progress`` may wrap the batches of an epoch in a bar.
+    """
+    device = data.images.device
+    steps = math.ceil(len(data.images) / batch_size)
+    model.to(device, memory_format=torch.channels_last)
+    # AdamW is Adam when the weights do not decay, and decays them independently of the gradient.
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learn_rate, weight_decay=weight_decay, fused=True)
+    if schedule == "onecycle":
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, learn_rate, total_steps=epochs * steps)
+    else:
+        scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+    history = []
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        history = list(state["history"])
+
+    for epoch in range(len(history), epochs):
+        start = time.perf_counter()
+        shuffle = torch.Generator(device).manual_seed((seed << 32) + epoch)
+        model.train()
+        tally = Tally()
+        for grey, target in progress(batches(data, batch_size, shuffle, augment), steps):
+            with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+                output = model(grey)
+            loss = pixel_loss(output, target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            tally.add(loss, output, target)
+        valid_figures = {f"val_{name}": value for name, value in evaluate(model, valid).items()}
+        history.append({**tally.result(), **valid_figures, "seconds": time.perf_counter() - start})
+        yield {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+               "scheduler": scheduler.state_dict(), "history": list(history)}
+
+
+# ------------------------------------------------------------------------------------------------
+# What the scripts do with these: load, save, draw
+
+
+def pick_device(gpu: bool) -> torch.device:
+    """The CPU, or with ``gpu`` the machine's accelerator; ``UserError`` if it has none."""
+    if not gpu:
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    raise UserError("PyTorch finds no GPU on this machine: leave out --gpu to run on the CPU")
+
+
+def default_checkpoint(model: str, kernel: int | None, num_filters: int | None) -> Path:
+    """The shipped weights of a network."""
+    return ROOT / "weights" / f"{model.lower()}_k{kernel or 3}_f{num_filters or 32}.pkl"
+
+
+def own_checkpoint(model: str, network: nn.Module) -> Path:
+    """Where a training without --checkpoint saves, out of the shipped weights' way."""
+    kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), model)
+    return ROOT / "outputs" / default_checkpoint(model, kernel, num_filters).name
+
+
+def load_model(path: str | Path, *, model: str | None = None, kernel: int | None = None,
+               num_filters: int | None = None, num_colours: int | None = None) -> tuple[nn.Module, dict]:
+    """Build the network that the weights at ``path`` belong to, in eval mode on the CPU, and their sidecar.
+
+    What is not given is read off the weights' shapes and the sidecar ({} if there is none).
+    Raises ``UserError``, naming the flag, where what is given disagrees with them.
+    """
+    weights, sidecar = checkpoints.load(path)
+    shape = checkpoints.shape_of(weights, path)
+    given = {"--kernel": (kernel, shape.kernel), "--num_filters": (num_filters, shape.num_filters)}
+    for flag, (asked, found) in given.items():
+        if asked not in (None, found):
+            raise UserError(f"{flag} {asked} does not fit {path}, which has {found}: leave out {flag}")
+    if num_colours not in (None, shape.num_colours):
+        raise UserError(f"{path} predicts {shape.num_colours} channels where {num_colours} are needed: " + (
+            "these are regression weights, for colour_regression.py" if shape.num_colours == 3 else
+            "they were trained by colourization.py" if num_colours == 3 else
+            f"name a palette of {shape.num_colours} colours with --colours"))
+    guess = "UNet" if shape.skips else "RegressionCNN" if shape.num_colours == 3 else "CNN"
+    known = sidecar.get("model", model or guess)
+    if model not in (None, known):
+        raise UserError(f"{path} holds a {known}, says its sidecar, not a {model}: give --model {known}")
+    # RegressionCNN differs from CNN only in whose convolutions it calls.
+    network_class = CNN if known == "RegressionCNN" else MODELS.get(known)
+    if network_class is None or shape.skips != issubclass(network_class, UNet):
+        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {guess}")
+    network = network_class(shape.kernel, shape.num_filters, shape.num_colours)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit a {known}: {str(error).partition(':')[2]}") from error
+    return network.to(memory_format=torch.channels_last).eval(), {**sidecar, "model": known}
+
+
+def load_sets(category: str, data_dir: str | None, holdout: int | None, device: torch.device,
+              palette: Palette | None = None) -> tuple[Data, Data]:
+    """The training and the validation set, on ``device``, with labels if there is a palette.
+
+    Validation is on the test set or, with ``holdout``, on that many pictures taken off the training set's end.
+    """
+    x_train, x_valid = load_category(category, data_dir)
+    if holdout is not None:
+        if holdout >= len(x_train):
+            raise UserError(f"--holdout {holdout} leaves nothing to train on: there are {len(x_train)} pictures")
+        x_train, x_valid = x_train[:-holdout], x_train[-holdout:]
+    return tuple(Data(*(torch.from_numpy(array).to(device) for array in
+                        ((images,) if palette is None else (images, palette.labels(images)))))
+                 for images in (x_train, x_valid))
+
+
+def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: Path, palette: Palette | None,
+        category: str, holdout: int | None, init: str | None, epochs: int, precision: str, resume: bool,
+        overwrite: bool, plot: bool, draw: Callable[[Path, Data, str], None], outdir: Path, command: str,
+        **hyperparameters) -> None:
+    """Train ``network`` by ``train``, with a line and a checkpoint after every epoch, a curve at the end.
+
+    The sidecar of ``checkpoint`` records all the arguments. ``draw(path, data, title)`` draws some
+    pictures of a set; with ``plot`` it does so after every epoch. Raises ``UserError`` before any
+    work if ``checkpoint`` exists and neither ``resume`` nor ``overwrite`` is set, if the training to
+    resume was another, or if a folder cannot be written to.
+    """
+    folder_for(checkpoint.parent, "--checkpoint")
+    folder_for(outdir, "--outdir")
+    bf16 = precision == "bf16" or precision == "auto" and native_bf16(data.images.device)
+    kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
+    run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category_name(category),
+           "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init),
+           "precision": "bf16" if bf16 else "fp32", **hyperparameters}
+    if hyperparameters["schedule"] == "onecycle":
+        run["epochs"] = epochs  # such a schedule is planned for its whole length
+    state = state_to_resume(checkpoint, run) if resume else None
+    if state is None and checkpoint.exists() and not overwrite:
+        raise UserError(f"{checkpoint} exists: to score it give --valid, to replace it --overwrite, "
+                        "to go on training it --resume")
+    history = state["history"] if state else []
+    if len(history) >= epochs:
+        print(f"{checkpoint} has had its {len(history)} epochs: for more, raise --epochs", file=sys.stderr)
+    for after in train(network, data, valid, epochs=epochs, bf16=bf16, state=state,
+                       progress=functools.partial(progress_bar, "epoch"), **hyperparameters):
+        history = after["history"]
+        epoch = len(history)
+        print(epoch_line(epoch, epochs, history[-1]), flush=True)
+        validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
+        # Weights first: a run killed between the two repeats the epoch instead of believing it saved.
+        checkpoints.save(checkpoint, after["model"], {
+            **run, "palette": palette and palette.name, "command": command, "epochs": epoch,
+            "validation": validation, "history": history})
+        checkpoints.save_state(checkpoint, {**after, "run": run})
+        if plot:
+            for name, pictures in ("train", data), ("valid", valid):
+                draw(outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+    curve = outdir / "training_curve.png"
+    plots.training_curve(curve, history, title=checkpoint.stem)
+    print(f"weights in {checkpoint}, training curve in {curve}")
+
+
+def state_to_resume(checkpoint: Path, run: dict) -> dict | None:
+    """The state that a training goes on from, None if it never began; ``UserError`` if it was another."""
+    path = checkpoints.state_path(checkpoint)
+    if not path.exists():
+        if checkpoint.exists():
+            raise UserError(f"there is no {path} to resume {checkpoint} from: start from its weights with --init, "
+                            "and another --checkpoint")
+        return None
+    state = checkpoints.load_state(checkpoint)
+    for name in run.keys() | state["run"].keys():
+        then, now = state["run"].get(name), run.get(name)
+        if then != now:
+            flag = "--colours" if name == "palette_sha256" else f"--{name}"
+            raise UserError(f"--resume: the training of {checkpoint} had {name} {then}, not {now}: "
+                            f"give {flag} as then, or train anew with --overwrite")
+    return state
+
+
+def progress_bar(what: str, items, total: int):
+    """A bar on standard error while it is a terminal, gone when done."""
+    from tqdm import tqdm
+
+    return tqdm(items, what, total, leave=False, disable=None, unit="batch")
+
+
+def epoch_line(epoch: int, epochs: int, record: dict) -> str:
+    digits, accuracy = (4, f", Val Acc: {record['val_acc']:.1%}") if "val_acc" in record else (6, "")
+    return (f"Epoch [{epoch}/{epochs}], Loss: {record['loss']:.{digits}f}, "
+            f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s")
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The network's output for pictures, uint8 (N, 3, H, W), in eval mode: logits (N, K, H, W) or RGB."""
+    training = network.training
+    network.eval()
+    output = network(grey_of(images.float() / 256))
+    network.train(training)
+    return output
+
+
+SHOWN = 12  # pictures in a strip
+
+
+def draw_strip(network: nn.Module, palette: Palette, path: Path, data: Data, title: str) -> None:
+    """Draw grey input, truth in palette colours and prediction of the first pictures of ``data``."""
+    images, labels = data.images[:SHOWN], data.labels[:SHOWN]
+    plots.comparison(path, [("grey", grey_of(images.float() / 256)), ("truth", palette.rgb(labels)),
+                            ("prediction", palette.rgb(predict(network, images).argmax(dim=1)))], title=title)
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def command_line(script: str, argv: list[str] | None) -> str:
+    """The command that a sidecar records."""
+    return shlex.join(["python", Path(script).name, *(sys.argv[1:] if argv is None else argv)])
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    assignment = parser.add_argument_group("of the assignment")
+    flags.add_network_flags(assignment, list(MODELS))
+    assignment.add_argument("--checkpoint", metavar="FILE",
+                            help="the weights that --valid reads and that training writes after every epoch "
+                                 "(default: the shipped ones in weights/, and outputs/<network>.pkl)")
+    assignment.add_argument("--valid", action="store_true", help="score the weights instead of training")
+    flags.add_run_flags(assignment)
+    flags.add_training_flags(parser)
+    flags.add_data_flags(parser)
+    flags.add_result_flags(parser)
+    return parser
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    device = pick_device(args.gpu)
+    palette = Palette.load(args.colours)
+    outdir = Path(args.outdir)
+
+    if args.valid:
+        path = Path(args.checkpoint or default_checkpoint(args.model or "CNN", args.kernel, args.num_filters))
+        network, sidecar = load_model(path, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
+                                      num_colours=len(palette))
+        if sidecar.get("palette_sha256", palette.sha256()) != palette.sha256():
+            raise UserError(f"{path} was trained with other colours than {args.colours}: "
+                            f"give --colours {sidecar.get('palette')}")
+        network.to(device)
+        folder_for(outdir, "--outdir")
+        _, valid = load_sets(args.category, args.data, args.holdout, device, palette)
+        figures = evaluate(network, valid)
+        print(f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}")
+        picture = outdir / f"eval_{sidecar['model']}.png"
+        draw_strip(network, palette, picture, valid, f"{path.stem}: loss {figures['loss']:.3f}, accuracy {figures['acc']:.1%}")
+        print(f"picture in {picture}")
+        return
+
+    torch.manual_seed(args.seed)
+    if args.init:
+        network, origin = load_model(args.init, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
+                                     num_colours=len(palette))
+        model = origin["model"]
+    else:
+        model = args.model or "CNN"
+        network = MODELS[model](args.kernel or 3, args.num_filters or 32, len(palette))
+    checkpoint = Path(args.checkpoint or own_checkpoint(model, network))
+    data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
+    fit(network, data, valid, model=model, checkpoint=checkpoint, palette=palette, outdir=outdir,
+        draw=functools.partial(draw_strip, network, palette), command=command_line(__file__, argv),
+        **{name: getattr(args, name) for name in flags.FIT})
+
+
+if __name__ == "__main__":
+    main()
