@@ -9,22 +9,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import flags, plots
+from colour import flags
 from colour.cli import Parser, command, folder_for
+from colour.decode import Colouring
 from colourization import (
     CNN,
-    SHOWN,
-    Data,
     command_line,
     default_checkpoint,
+    draw_strip,
     evaluate,
     fit,
-    grey_of,
     load_model,
     load_sets,
     own_checkpoint,
     pick_device,
-    predict,
+    report,
 )
 
 
@@ -38,14 +37,6 @@ class RegressionCNN(CNN):
 
     def __init__(self, kernel: int, num_filters: int):
         super().__init__(kernel, num_filters, num_colours=3, conv=conv2d)
-
-
-def draw_strip(network: nn.Module, path: Path, data: Data, title: str) -> None:
-    """Draw grey input, true picture and prediction of the first pictures of ``data``."""
-    images = data.images[:SHOWN]
-    rgb = images.float() / 256
-    plots.comparison(path, [("grey", grey_of(rgb)), ("truth", rgb),
-                            ("prediction", predict(network, images).clamp(0, 1))], title=title)
 
 
 def build_parser() -> Parser:
@@ -67,32 +58,32 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
-    outdir = Path(args.outdir)
+    colouring = Colouring(palette=None, keep_grey=args.keep_grey)
+    network_flags = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
+    outdir = folder_for(args.outdir, "--outdir")
 
     if not args.train:
         path = Path(args.checkpoint or default_checkpoint("regression_cnn", args.kernel, args.num_filters))
-        network, _ = load_model(path, model="RegressionCNN", kernel=args.kernel, num_filters=args.num_filters,
-                                num_colours=3)
-        network.to(device)
-        folder_for(outdir, "--outdir")
-        _, valid = load_sets(args.category, args.data, args.holdout, device)
-        loss = evaluate(network, valid)["loss"]
-        print(f"Val Loss (mean squared error): {loss:.6f}")
+        network, _ = load_model(path, **network_flags)
+        data, valid = load_sets(args.category, args.data, args.holdout, device)
+        figures = evaluate(network.to(device), valid, colouring=colouring)
+        summary = f"Val Loss (mean squared error): {figures['loss']:.6f}"
+        print(summary)
+        report({path.stem: figures}, data, valid, None, args.metrics)
         picture = outdir / "regression_output.png"
-        draw_strip(network, picture, valid, f"{path.stem}: mean squared error {loss:.5f}")
+        draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
         print(f"picture in {picture}")
         return
 
     torch.manual_seed(args.seed)
     if args.init:
-        network, _ = load_model(args.init, model="RegressionCNN", kernel=args.kernel, num_filters=args.num_filters,
-                                num_colours=3)
+        network, _ = load_model(args.init, **network_flags)
     else:
         network = RegressionCNN(args.kernel or 3, args.num_filters or 32)
     checkpoint = Path(args.checkpoint or own_checkpoint("regression_cnn", network))
     data, valid = load_sets(args.category, args.data, args.holdout, device)
     fit(network, data, valid, model="RegressionCNN", checkpoint=checkpoint, palette=None, outdir=outdir,
-        draw=functools.partial(draw_strip, network), command=command_line(__file__, argv),
+        draw=functools.partial(draw_strip, network, colouring), command=command_line(__file__, argv),
         **{name: getattr(args, name) for name in flags.FIT})
 
 

@@ -7,6 +7,7 @@ convolutions, the networks built on them, and their training.
 """
 
 import functools
+import json
 import math
 import shlex
 import sys
@@ -23,7 +24,9 @@ from torch import nn
 from colour import checkpoints, flags, plots
 from colour.augment import augmented
 from colour.cli import Parser, UserError, command, folder_for
-from colour.files import ROOT, sha256
+from colour.decode import Colouring, most_probable
+from colour.files import ROOT, atomic_write, sha256
+from colour.metrics import Scores, baselines, table
 from colour.palette import Palette
 from load_data import category_name, load_category
 
@@ -181,9 +184,9 @@ def grey_of(rgb: torch.Tensor) -> torch.Tensor:
 
 def batches(data: Data, size: int, shuffle: torch.Generator | None = None,
             augment: tuple[str, ...] = ()) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Cut ``data`` into batches of grey inputs (B, 1, H, W) in [0, 1) and their targets.
+    """Cut ``data`` into batches of RGB (B, 3, H, W) in [0, 1) and targets.
 
-    The target is int64 labels (B, H, W), or RGB (B, 3, H, W) where there are no labels. ``shuffle``
+    The target is int64 labels (B, H, W), or the RGB itself where there are no labels. ``shuffle``
     draws the order and the augmentations; without it the pictures come in their own order. The last
     batch holds what is left.
     """
@@ -199,7 +202,7 @@ def batches(data: Data, size: int, shuffle: torch.Generator | None = None,
             pixels = augmented(pixels, augment, shuffle)
             images, labels = pixels[:, :3], None if labels is None else pixels[:, 3]
         rgb = images.float() / 256
-        yield grey_of(rgb), rgb if labels is None else labels.long()
+        yield rgb, rgb if labels is None else labels.long()
 
 
 def pixel_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -222,7 +225,7 @@ class Tally:
         self.loss = self.loss + loss.detach() * pixels
         self.pixels += pixels
         if not target.is_floating_point():
-            self.correct = self.correct + (output.argmax(dim=1) == target).sum()
+            self.correct = self.correct + (most_probable(output) == target).sum()
             self.classified += pixels
 
     def result(self) -> dict[str, float]:
@@ -234,19 +237,50 @@ class Tally:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Data, batch_size: int = 100) -> dict[str, float]:
+def evaluate(model: nn.Module, data: Data, batch_size: int = 100, colouring: Colouring | None = None) -> dict[str, float]:
     """Mean loss per pixel over all of ``data`` and, for labels, accuracy in [0, 1], in eval mode.
 
-    Always in float32, so that weights score the same wherever they are scored.
+    With ``colouring``, also what ``Scores`` says of the pictures it makes. Always in float32, so that
+    weights score the same wherever they are scored.
     """
     training = model.training
     model.eval()
-    tally = Tally()
-    for grey, target in batches(data, batch_size):
+    tally, scores = Tally(), Scores()
+    for rgb, target in batches(data, batch_size):
+        grey = grey_of(rgb)
         output = model(grey)
         tally.add(pixel_loss(output, target), output, target)
+        if colouring is not None:
+            classified = () if data.labels is None else (output, target)
+            scores.add(colouring(output, grey), rgb, *classified)
     model.train(training)
-    return tally.result()
+    return {**tally.result(), **({} if colouring is None else scores.result())}
+
+
+def start_from_grey(network: UNet, data: Data) -> None:
+    """Start the last layer as the best classifier of each pixel that sees nothing but the pixel's own grey.
+
+    Grey enters the UNets' last layer linearly, and to tell two dozen brightnesses apart takes weights in
+    the thousands, as far as small random ones do not get in any usual training. This classifier is
+    found at once: multinomial logistic regression on the training pixels, 1.00 nats and 61 % for
+    the horses. Training goes on from there, and has only what the surroundings say left to learn.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    num_colours, _, kernel, _ = network.finalconv.weight.shape
+    levels = 3 * 255 + 1  # of the sum of three bytes
+    pairs = data.images.sum(dim=1) * num_colours + data.labels
+    counts = pairs.flatten().bincount(minlength=levels * num_colours).view(levels, num_colours).cpu()
+    grey, label = counts.nonzero(as_tuple=True)
+    colours = label.unique()
+    mean, spread = 0.5, 0.25  # brings grey near to what the solver expects: mean 0, deviation 1
+    fit = LogisticRegression(C=100, solver="newton-cholesky").fit(
+        ((grey.double() / 768 - mean) / spread).numpy()[:, None], label.numpy(), sample_weight=counts[grey, label].numpy())
+    slope = torch.from_numpy(fit.coef_[:, 0] / spread)
+    with torch.no_grad():
+        network.finalconv.weight[:, -1] = 0
+        network.finalconv.weight[colours, -1, kernel // 2, kernel // 2] = slope.float()
+        network.finalconv.bias[colours] = (torch.from_numpy(fit.intercept_) - slope * mean).float()
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -294,9 +328,9 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
         shuffle = torch.Generator(device).manual_seed((seed << 32) + epoch)
         model.train()
         tally = Tally()
-        for grey, target in progress(batches(data, batch_size, shuffle, augment), steps):
+        for rgb, target in progress(batches(data, batch_size, shuffle, augment), steps):
             with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-                output = model(grey)
+                output = model(grey_of(rgb))
             loss = pixel_loss(output, target)
             optimizer.zero_grad()
             loss.backward()
@@ -314,7 +348,12 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
 
 
 def pick_device(gpu: bool) -> torch.device:
-    """The CPU, or with ``gpu`` the machine's accelerator; ``UserError`` if it has none."""
+    """The CPU, or with ``gpu`` the machine's accelerator; ``UserError`` if it has none.
+
+    Call it first: denormal numbers count as 0 in the threads that the CPU's work starts from then on.
+    Gradients of colours out of the question are denormal, and made training three times slower.
+    """
+    torch.set_flush_denormal(True)
     if not gpu:
         return torch.device("cpu")
     if torch.cuda.is_available():
@@ -335,12 +374,26 @@ def own_checkpoint(model: str, network: nn.Module) -> Path:
     return ROOT / "outputs" / default_checkpoint(model, kernel, num_filters).name
 
 
+def check_palette(path: str | Path, sidecar: dict, num_colours: int, palette: Palette) -> None:
+    """``UserError`` if the weights at ``path``, for ``num_colours`` colours, were not trained with ``palette``."""
+    if num_colours == 3 != len(palette):
+        raise UserError(f"{path} predicts 3 channels, not {len(palette)} colours: "
+                        "these are regression weights, for colour_regression.py")
+    if num_colours != len(palette):
+        raise UserError(f"{path} predicts {num_colours} colours, {palette.path} has {len(palette)}: "
+                        f"name its palette with --colours")
+    if sidecar.get("palette_sha256", palette.sha256()) != palette.sha256():
+        raise UserError(f"{path} was trained with other colours than those of {palette.path}: "
+                        f"give --colours {sidecar.get('palette')}")
+
+
 def load_model(path: str | Path, *, model: str | None = None, kernel: int | None = None,
-               num_filters: int | None = None, num_colours: int | None = None) -> tuple[nn.Module, dict]:
+               num_filters: int | None = None, palette: Palette | None = None) -> tuple[nn.Module, dict]:
     """Build the network that the weights at ``path`` belong to, in eval mode on the CPU, and their sidecar.
 
-    What is not given is read off the weights' shapes and the sidecar ({} if there is none).
-    Raises ``UserError``, naming the flag, where what is given disagrees with them.
+    ``model`` is one of ``MODELS`` or "RegressionCNN". What is not given is read off the weights'
+    shapes and the sidecar ({} if there is none, but for the model's name). Raises ``UserError``,
+    naming the flag, where what is given disagrees with them.
     """
     weights, sidecar = checkpoints.load(path)
     shape = checkpoints.shape_of(weights, path)
@@ -348,11 +401,10 @@ def load_model(path: str | Path, *, model: str | None = None, kernel: int | None
     for flag, (asked, found) in given.items():
         if asked not in (None, found):
             raise UserError(f"{flag} {asked} does not fit {path}, which has {found}: leave out {flag}")
-    if num_colours not in (None, shape.num_colours):
-        raise UserError(f"{path} predicts {shape.num_colours} channels where {num_colours} are needed: " + (
-            "these are regression weights, for colour_regression.py" if shape.num_colours == 3 else
-            "they were trained by colourization.py" if num_colours == 3 else
-            f"name a palette of {shape.num_colours} colours with --colours"))
+    if model == "RegressionCNN" and shape.num_colours != 3:
+        raise UserError(f"{path} predicts {shape.num_colours} colours, not RGB: these weights are for colourization.py")
+    if palette is not None:
+        check_palette(path, sidecar, shape.num_colours, palette)
     guess = "UNet" if shape.skips else "RegressionCNN" if shape.num_colours == 3 else "CNN"
     known = sidecar.get("model", model or guess)
     if model not in (None, known):
@@ -386,7 +438,7 @@ def load_sets(category: str, data_dir: str | None, holdout: int | None, device: 
 
 
 def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: Path, palette: Palette | None,
-        category: str, holdout: int | None, init: str | None, epochs: int, precision: str, resume: bool,
+        category: str, holdout: int | None, init: str | None, grey_start: bool = False, epochs: int, precision: str, resume: bool,
         overwrite: bool, plot: bool, draw: Callable[[Path, Data, str], None], outdir: Path, command: str,
         **hyperparameters) -> None:
     """Train ``network`` by ``train``, with a line and a checkpoint after every epoch, a curve at the end.
@@ -401,7 +453,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     bf16 = precision == "bf16" or precision == "auto" and native_bf16(data.images.device)
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
     run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category_name(category),
-           "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init),
+           "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init), "grey_start": grey_start,
            "precision": "bf16" if bf16 else "fp32", **hyperparameters}
     if hyperparameters["schedule"] == "onecycle":
         run["epochs"] = epochs  # such a schedule is planned for its whole length
@@ -462,24 +514,65 @@ def epoch_line(epoch: int, epochs: int, record: dict) -> str:
             f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s")
 
 
-@torch.no_grad()
-def predict(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The network's output for pictures, uint8 (N, 3, H, W), in eval mode: logits (N, K, H, W) or RGB."""
-    training = network.training
-    network.eval()
-    output = network(grey_of(images.float() / 256))
-    network.train(training)
-    return output
-
+# ------------------------------------------------------------------------------------------------
+# Results: pictures and tables
 
 SHOWN = 12  # pictures in a strip
 
 
-def draw_strip(network: nn.Module, palette: Palette, path: Path, data: Data, title: str) -> None:
-    """Draw grey input, truth in palette colours and prediction of the first pictures of ``data``."""
-    images, labels = data.images[:SHOWN], data.labels[:SHOWN]
-    plots.comparison(path, [("grey", grey_of(images.float() / 256)), ("truth", palette.rgb(labels)),
-                            ("prediction", palette.rgb(predict(network, images).argmax(dim=1)))], title=title)
+@torch.no_grad()
+def colour_in(network: nn.Module, images: torch.Tensor, colouring: Colouring) -> torch.Tensor:
+    """What ``network`` makes of pictures, uint8 (N, 3, H, W): RGB (N, 3, H, W) in [0, 1]."""
+    training = network.training
+    network.eval()
+    grey = grey_of(images.float() / 256)
+    coloured = colouring(network(grey), grey)
+    network.train(training)
+    return coloured
+
+
+def draw_strip(network: nn.Module, colouring: Colouring, path: Path, data: Data, title: str) -> None:
+    """Draw grey input, truth (in palette colours if there are labels) and prediction of the first pictures."""
+    images = data.images[:SHOWN]
+    rgb = images.float() / 256
+    truth = rgb if data.labels is None else colouring.palette.rgb(data.labels[:SHOWN])
+    plots.comparison(path, [("grey", grey_of(rgb)), ("truth", truth),
+                            ("prediction", colour_in(network, images, colouring))], title)
+
+
+def report(results: dict[str, dict], data: Data, valid: Data, palette: Palette | None, metrics: str | None) -> None:
+    """Print the scores of networks among those of the baselines, as a table, and save them as JSON if asked."""
+    rows = {**baselines(*data, *valid, palette), **results}
+    print(table(rows))
+    if metrics:
+        with atomic_write(metrics) as file:
+            file.write(json.dumps(rows, indent=1).encode() + b"\n")
+        print(f"scores in {metrics}")
+
+
+def compare(files: list[str], colouring: Colouring, data: Data, valid: Data, picture: Path) -> dict[str, dict]:
+    """Draw the same pictures as coloured by each of several weight files, regression included.
+
+    Returns the scores of each, by the file's name (its path, where two have the same name).
+    """
+    images = valid.images[:SHOWN]
+    rgb = images.float() / 256
+    rows, results = [("grey", grey_of(rgb)), ("truth", rgb)], {}
+    for path in map(Path, files):
+        network, sidecar = load_model(path)
+        regression = sidecar["model"] == "RegressionCNN"
+        if not regression:
+            num_colours = checkpoints.shape_of(network.state_dict(), path).num_colours
+            check_palette(path, sidecar, num_colours, colouring.palette)
+        network.to(images.device)
+        decoded = colouring._replace(palette=None) if regression else colouring
+        figures = evaluate(network, Data(valid.images) if regression else valid, colouring=decoded)
+        name = path.stem if [Path(file).stem for file in files].count(path.stem) == 1 else str(path)
+        results[name] = figures
+        score = f"{figures['psnr']:.1f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
+        rows.append((f"{name}\n{score}", colour_in(network, images, decoded)))
+    plots.comparison(picture, rows)
+    return results
 
 
 # ------------------------------------------------------------------------------------------------
@@ -499,9 +592,11 @@ def build_parser() -> Parser:
                                  "(default: the shipped ones in weights/, and outputs/<network>.pkl)")
     assignment.add_argument("--valid", action="store_true", help="score the weights instead of training")
     flags.add_run_flags(assignment)
-    flags.add_training_flags(parser)
+    training = flags.add_training_flags(parser)
+    training.add_argument("--grey_start", action="store_true",
+                          help="start the UNets' last layer from the best guess by a pixel's own grey")
     flags.add_data_flags(parser)
-    flags.add_result_flags(parser)
+    flags.add_decoding_flags(flags.add_result_flags(parser))
     return parser
 
 
@@ -510,38 +605,47 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
     palette = Palette.load(args.colours)
-    outdir = Path(args.outdir)
+    colouring = Colouring(palette, args.decode, args.temperature, args.keep_grey)
+    network_flags = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
+    outdir = folder_for(args.outdir, "--outdir")
+
+    if args.compare:
+        data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
+        picture = outdir / "compare.png"
+        report(compare(args.compare, colouring, data, valid, picture), data, valid, palette, args.metrics)
+        print(f"picture in {picture}")
+        return
 
     if args.valid:
         path = Path(args.checkpoint or default_checkpoint(args.model or "CNN", args.kernel, args.num_filters))
-        network, sidecar = load_model(path, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
-                                      num_colours=len(palette))
-        if sidecar.get("palette_sha256", palette.sha256()) != palette.sha256():
-            raise UserError(f"{path} was trained with other colours than {args.colours}: "
-                            f"give --colours {sidecar.get('palette')}")
-        network.to(device)
-        folder_for(outdir, "--outdir")
-        _, valid = load_sets(args.category, args.data, args.holdout, device, palette)
-        figures = evaluate(network, valid)
-        print(f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}")
+        network, sidecar = load_model(path, palette=palette, **network_flags)
+        data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
+        figures = evaluate(network.to(device), valid, colouring=colouring)
+        summary = f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
+        print(summary)
+        report({path.stem: figures}, data, valid, palette, args.metrics)
         picture = outdir / f"eval_{sidecar['model']}.png"
-        draw_strip(network, palette, picture, valid, f"{path.stem}: loss {figures['loss']:.3f}, accuracy {figures['acc']:.1%}")
+        draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
         print(f"picture in {picture}")
         return
 
     torch.manual_seed(args.seed)
     if args.init:
-        network, origin = load_model(args.init, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
-                                     num_colours=len(palette))
+        network, origin = load_model(args.init, palette=palette, **network_flags)
         model = origin["model"]
     else:
         model = args.model or "CNN"
         network = MODELS[model](args.kernel or 3, args.num_filters or 32, len(palette))
+    if args.grey_start and (args.init or not isinstance(network, UNet)):
+        raise UserError("--grey_start is for a UNet or DUNet that starts from random weights: the grey input "
+                        "joins only their last layer, and --init has set it already")
     checkpoint = Path(args.checkpoint or own_checkpoint(model, network))
     data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
+    if args.grey_start:
+        start_from_grey(network, data)
     fit(network, data, valid, model=model, checkpoint=checkpoint, palette=palette, outdir=outdir,
-        draw=functools.partial(draw_strip, network, palette), command=command_line(__file__, argv),
-        **{name: getattr(args, name) for name in flags.FIT})
+        draw=functools.partial(draw_strip, network, colouring), command=command_line(__file__, argv),
+        grey_start=args.grey_start, **{name: getattr(args, name) for name in flags.FIT})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@
 what it scores, ``NAME.state.pt`` what ``--resume`` needs.
 """
 
+import io
 import json
+import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +18,8 @@ from colour.cli import UserError, warn
 from colour.files import atomic_write, sha256
 
 MAX_BYTES = 1 << 30  # the largest network here takes a few megabytes
+MAX_SIDECAR_BYTES = 1 << 25
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 class Shape(NamedTuple):
@@ -27,11 +32,16 @@ class Shape(NamedTuple):
 
 
 def sidecar_path(path: str | Path) -> Path:
-    return Path(path).with_suffix(".json")
+    return _beside(path, ".json")
 
 
 def state_path(path: str | Path) -> Path:
-    return Path(path).with_suffix(".state.pt")
+    return _beside(path, ".state.pt")
+
+
+def _beside(path: str | Path, suffix: str) -> Path:
+    path = Path(path)  # only .pkl is replaced: the runs lr0.1 and lr0.2 are not to share a sidecar
+    return path.with_name(path.name.removesuffix(".pkl") + suffix)
 
 
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -43,36 +53,56 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     """
     path = Path(path)
     weights = _torch_load(path, "weights")
-    if not isinstance(weights, dict) or not weights or not all(torch.is_tensor(value) for value in weights.values()):
+    if not isinstance(weights, dict) or not weights or not all(
+            isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()):
         raise UserError(f"{path} holds no state dict: save weights with torch.save(model.state_dict(), FILE)")
+    size = path.stat().st_size
     for name, value in weights.items():
+        dtypes = (torch.int64,) if name.endswith("num_batches_tracked") else FLOATS
+        if value.dtype not in dtypes or value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
+            raise UserError(f"{path} holds no plain floating-point numbers in {name} ({value.dtype}, {value.layout}): "
+                            "train again, or convert them")
+        if value.numel() * value.element_size() > size:
+            raise UserError(f"{path} is damaged: it claims more numbers in {name} than it holds")
         if not torch.isfinite(value).all():
             raise UserError(f"{path} holds numbers that are not finite in {name}: the training that made it diverged")
-    return weights, _load_sidecar(path)
+    # A plain dict, without PyTorch's version marks, which ask for counters that older files lack.
+    return dict(weights), _load_sidecar(path)
 
 
 def shape_of(weights: dict[str, torch.Tensor], path: str | Path) -> Shape:
     """Read kernel, filters and colours off the weights; ``UserError`` if they are of no network here."""
-    first, last = weights.get("downconv1.0.weight"), weights.get("finalconv.weight")
-    if first is None or last is None or first.dim() != 4 or last.dim() != 4:
-        raise UserError(f"{path} holds weights of some other network: it has no downconv1.0.weight "
-                        "and finalconv.weight of four dimensions")
-    return Shape(first.shape[-1], first.shape[0], last.shape[0], skips=last.shape[1] == last.shape[0] + 1)
+    other = f"{path} holds weights of some other network"
+    names = "downconv1.0.weight", "rfconv.0.weight", "finalconv.weight"
+    for name in names:
+        if name not in weights:
+            raise UserError(f"{other}: it has no {name}")
+        if weights[name].dim() != 4 or not weights[name].numel():
+            raise UserError(f"{other}: {name} has the shape {tuple(weights[name].shape)}")
+    first, middle, last = (weights[name].shape for name in names)
+    f, k, colours = first[0], first[-1], last[0]
+    skips = last[1] == colours + 1
+    # These three bound the memory that the whole network takes by what the file really holds.
+    expected = (f, 1, k, k), (2 * f, 2 * f, k, k), (colours, colours + skips, k, k)
+    for name, found, fitting in zip(names, (first, middle, last), expected):
+        if found != fitting:
+            raise UserError(f"{other}: {name} has the shape {tuple(found)}, not {fitting}")
+    if k % 2 == 0:
+        raise UserError(f"{other}: its kernel of {k} is even")
+    return Shape(k, f, colours, skips)
 
 
 def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> None:
     """Write the weights, then the sidecar with their SHA-256 added; each whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with atomic_write(path) as file:
-        torch.save(weights, file)
+    _torch_save(path, weights)
     with atomic_write(sidecar_path(path)) as file:
         file.write(json.dumps({**sidecar, "sha256": sha256(path)}, indent=1).encode() + b"\n")
 
 
 def save_state(path: str | Path, state: dict) -> None:
     """Write the training state that belongs to the weights at ``path``."""
-    with atomic_write(state_path(path)) as file:
-        torch.save(state, file)
+    _torch_save(state_path(path), state)
 
 
 def load_state(path: str | Path) -> dict:
@@ -83,21 +113,44 @@ def load_state(path: str | Path) -> dict:
     return state
 
 
+def _torch_save(path: str | Path, contents) -> None:
+    memory = io.BytesIO()  # by way of memory: of a full disk PyTorch says nothing but "unexpected pos"
+    torch.save(contents, memory)
+    with atomic_write(path) as file:
+        file.write(memory.getbuffer())
+
+
 def _torch_load(path: Path, what: str):
     if not path.is_file():
         raise UserError(f"{path} is a folder, not a file of weights" if path.is_dir() else
                         f"there is no file {path}: check the name after --checkpoint, or train first")
     if not 0 < path.stat().st_size <= MAX_BYTES:
         raise UserError(f"{path} is {'empty' if not path.stat().st_size else 'too large'}: it cannot hold {what}")
+    data = path.read_bytes()
+    if data[:100].lstrip().startswith(b"<"):
+        raise UserError(f"{path} is a web page, not {what}: download the file itself")
     try:
+        if data.startswith(b"PK\3\4"):
+            _check_zip(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch's own about its older formats
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+            # From memory, since PyTorch tries first whether a file is a tar archive, which older ones load unsafely.
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file fails in every way there is
-        raise UserError(f"{path} does not hold {what} that PyTorch can load safely: it is damaged, "
-                        f"or no file of weights at all ({type(error).__name__})") from error
+        if named := re.search(r"GLOBAL (\S+) w", str(error)):
+            raise UserError(f"{path} is refused: it holds more than numbers ({named[1][:80]!r}) and could run code; "
+                            "weights are saved with torch.save(model.state_dict(), FILE)") from error
+        raise UserError(f"{path} does not hold {what}, or is damaged ({type(error).__name__}): "
+                        "check that all of it was copied") from error
+
+
+def _check_zip(data: bytes) -> None:
+    """Raise if a zip archive unpacks to more than itself or has a wrong checksum: PyTorch looks at neither."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(record.file_size for record in archive.infolist()) > len(data):
+            raise ValueError("it unpacks to more than itself")
+        if wrong := archive.testzip():
+            raise ValueError(f"the checksum of {wrong} is wrong")
 
 
 def _load_sidecar(path: Path) -> dict:
@@ -105,10 +158,12 @@ def _load_sidecar(path: Path) -> dict:
     if not sidecar.is_file():
         return {}
     try:
+        if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
+            raise ValueError("too large")
         contents = json.loads(sidecar.read_bytes())
-        if not isinstance(contents, dict):
-            raise ValueError("not an object")
-    except ValueError:  # JSON and text decoding errors are of this class
+        if not isinstance(contents, dict) or not isinstance(contents.get("model", ""), str):
+            raise ValueError("no sidecar")
+    except (ValueError, RecursionError):  # JSON and text decoding errors are of the former class
         warn(f"{sidecar} is damaged and left out of account")
         return {}
     if contents.get("sha256") != sha256(path):

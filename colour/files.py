@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import math
 import os
 import pickle
 import tempfile
@@ -70,16 +69,14 @@ class _Array:
         dtype = dtype.dtype
         if isinstance(data, str):
             data = data.encode("latin1")
-        size = len(data) if dtype.hasobject else len(data) / dtype.itemsize
-        if math.prod(shape) != size:
-            raise pickle.UnpicklingError("an array's shape does not match its data")
         if dtype.hasobject:
-            self.array = np.empty(len(data), dtype)
+            array = np.empty(len(data), dtype)
             done = {}
-            self.array[:] = [plain(item, done) for item in data]
+            for i, item in enumerate(data):  # assigned at once, numpy would look into lists within lists
+                array[i] = plain(item, done)
         else:
-            self.array = np.frombuffer(data, dtype)
-        self.array = self.array.reshape(shape, order="F" if fortran else "C")
+            array = np.frombuffer(data, dtype)
+        self.array = array.reshape(shape, order="F" if fortran else "C")  # fails where the shape claims more
 
 
 def _scalar(dtype, data):
@@ -108,7 +105,7 @@ class _NumpyUnpickler(pickle._Unpickler):
             known[package, "_reconstruct"] = lambda *_: _Array()
             known[package, "scalar"] = _scalar
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not data")
+            raise pickle.UnpicklingError(f"it names {f'{module}.{name}'[:80]!r}, which is not data")
         return known[module, name]
 
 

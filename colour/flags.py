@@ -4,6 +4,7 @@ import argparse
 
 from colour import augment, palette
 from colour.cli import Parser, number
+from colour.decode import DECODERS, TEMPERATURE
 from colour.files import ROOT
 
 HYPERPARAMETERS = ("batch_size", "learn_rate", "schedule", "weight_decay", "augment", "seed")
@@ -15,7 +16,8 @@ def add_network_flags(group, models: list[str] | None = None) -> None:
     """The assignment's flags that say which network; none of them is needed with a checkpoint."""
     if models:
         group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
-        group.add_argument("-c", "--colours", metavar="FILE", default=palette.DEFAULT, help="the palette, a .npy file")
+        group.add_argument("-c", "--colours", metavar="FILE", default=palette.DEFAULT,
+                           help="the palette, a .npy file (default: colour/colour_kmeans24_cat7.npy)")
     group.add_argument("-k", "--kernel", type=number(int, 1, 31, odd=True), metavar="K",
                        help="size of the square filters, odd (default: the checkpoint's, or 3)")
     group.add_argument("-f", "--num_filters", type=number(int, 1, 4096), metavar="F",
@@ -35,7 +37,7 @@ def add_run_flags(group) -> None:
     group.add_argument("--plot", action="store_true", help="draw a training and a validation strip after every epoch")
 
 
-def add_training_flags(parser: Parser) -> None:
+def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("training")
     group.add_argument("--resume", action="store_true",
                        help="go on where the training of --checkpoint stopped, or start it if it never began")
@@ -51,6 +53,7 @@ def add_training_flags(parser: Parser) -> None:
                        help="train without the last N training pictures and validate on them instead of the test set")
     group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto",
                        help="of the arithmetic in training; auto takes bfloat16 where the hardware is fast at it")
+    return group
 
 
 def add_data_flags(parser: Parser) -> None:
@@ -63,7 +66,19 @@ def add_data_flags(parser: Parser) -> None:
 def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("results")
     group.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs", help="where pictures go (default: outputs)")
+    group.add_argument("--metrics", metavar="FILE.json", help="save the table of scores, too")
+    group.add_argument("--keep_grey", action="store_true",
+                       help="shift each predicted colour to the grey that is known of its pixel")
     return group
+
+
+def add_decoding_flags(group) -> None:
+    group.add_argument("--decode", choices=DECODERS, default="argmax",
+                       help="a pixel's most probable colour, the mean colour, or the mean at --temperature")
+    group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
+                       help="of --decode annealed: towards 0 the most probable colour, 1 the mean")
+    group.add_argument("--compare", nargs="+", metavar="FILE",
+                       help="draw and score several weight files on the same horses, regression included")
 
 
 def _augmentations(text: str) -> tuple[str, ...]:

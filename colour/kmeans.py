@@ -55,8 +55,9 @@ def main(argv=None):
     parser.add_argument("--overwrite", action="store_true", help="replace an existing palette")
     args = parser.parse_args(argv)
 
-    number_or_all = category_number(args.category)
-    output = Path(args.output or ROOT / "colour" / f"colour_kmeans{args.colours}_cat{number_or_all}.npy")
+    category = category_number(args.category)
+    name = f"colour_kmeans{args.colours}_cat{'all' if category is None else category}.npy"
+    output = Path(args.output or ROOT / "colour" / name)
     images, _ = load_category(args.category, args.data)
     print(f"k-means with {args.colours} colours over {images.size // 3:,} pixels ...", file=sys.stderr)
     palette, distance = learn_palette(images, args.colours, args.seed)

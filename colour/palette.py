@@ -3,7 +3,7 @@
 import hashlib
 import io
 import math
-import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +46,18 @@ class Palette:
                             "'python -m colour.kmeans -k 24'")
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large to be a palette of at most {MAX_COLOURS} colours")
+        data = path.read_bytes()
         try:
-            centres = _read_npy(path.read_bytes())
-        except (ValueError, TypeError, IndexError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path} is not a palette (a .npy file of K x 3 numbers): {error}") from error
+            centres = _read_npy(data)
+        except Exception as error:  # a damaged or foreign file fails in every way there is
+            raise UserError(f"{path} is not a palette, a .npy file of K x 3 numbers "
+                            f"({str(error)[:100] or type(error).__name__})") from error
         if centres.ndim != 2 or centres.shape[1] != 3 or not 2 <= len(centres) <= MAX_COLOURS:
             raise UserError(f"{path} is not a palette: its shape is {centres.shape}, "
                             f"not (K, 3) with K from 2 to {MAX_COLOURS}")
         if not (np.isfinite(centres).all() and centres.min() >= 0 and centres.max() <= 1):
             raise UserError(f"{path} is not a palette: its colours must lie between 0 and 1 (a pixel / 256)")
-        return cls(centres, path)
+        return cls(centres.astype(np.float32), path)
 
     def save(self, path: str | Path) -> None:
         """Write the centres as a plain float32 ``.npy`` file, all of it or nothing."""
@@ -94,10 +96,16 @@ def _read_npy(data: bytes) -> np.ndarray:
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's own about headers that Python 2 wrote
+        shape, fortran_order, dtype = read_header(file)
     body = data[file.tell():]
     if dtype.hasobject:
-        return np.asarray(load_numpy_pickle(body)[0], dtype=np.float32)
-    if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize != len(body):
+        centres = load_numpy_pickle(body)[0]
+    elif math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError("its header does not match its data")
-    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C").astype(np.float32)
+    else:
+        centres = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+    if not isinstance(centres, np.ndarray) or centres.dtype.kind not in "fiu":
+        raise ValueError("it holds no array of numbers")
+    return centres

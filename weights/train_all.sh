@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-weights/retrained}
 python=${PYTHON:-python}
-recipe="--schedule onecycle -l 0.01 -b 50 -e 50 --weight_decay 0.01 --augment hflip,hshift,vshift"
+recipe="--schedule onecycle -l 0.01 -b 50 -e 60 --augment hflip,hshift,vshift --precision fp32"
 
 train() { # SCRIPT NAME FLAGS...
     local script=$1 name=$2
@@ -16,8 +16,8 @@ train() { # SCRIPT NAME FLAGS...
 }
 
 for filters in 32 16; do
-    train colourization.py "unet_k3_f$filters" --model UNet -f $filters
+    train colourization.py "unet_k3_f$filters" --model UNet -f $filters --grey_start
     train colourization.py "cnn_k3_f$filters" --model CNN -f $filters
-    train colourization.py "dunet_k3_f$filters" --model DUNet -f $filters
+    train colourization.py "dunet_k3_f$filters" --model DUNet -f $filters --grey_start
     train colour_regression.py "regression_cnn_k3_f$filters" --train -f $filters
 done
