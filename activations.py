@@ -1,0 +1,108 @@
+"""What the blocks of a network make of one grey horse, and how sure the network is of its colours.
+
+    python activations.py 7 --model UNet --checkpoint weights/unet_k3_f32.pkl
+
+Part E of the assignment. Writes PNG pictures to outputs/act7/: the horse in grey (input_grey.png)
+and in colour (input.png) and, named after the network, so that another does not overwrite them, its
+colouring (UNet_prediction.png), every channel of each block (UNet_downconv1.png, ...) and what it is
+unsure of (UNet_uncertainty.png).
+"""
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from colour import flags, plots
+from colour.cli import Parser, command, folder_for, number
+from colour.decode import TEMPERATURE, decode
+from colour.files import ROOT
+from colour.palette import Palette
+from colourization import MODELS, default_checkpoint, grey_of, load_model, pick_device
+from load_data import load_horses
+
+BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
+TEMPERATURES = (0.05, 0.2, TEMPERATURE, 0.7, 1)
+
+
+@torch.no_grad()
+def capture(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Run ``model`` on grey pictures (N, 1, H, W); what each of ``BLOCKS`` gave, (N, channels, h, w), by name.
+
+    The last is what the model returns. Hooks see the blocks' outputs and are gone afterwards,
+    whatever happens: the model itself knows nothing of this.
+    """
+    activations = {}
+    with ExitStack() as hooks:
+        for name in BLOCKS:
+            def keep(module, inputs, output, name=name):
+                activations[name] = output
+
+            hooks.enter_context(getattr(model, name).register_forward_hook(keep))
+        model(x)
+    return activations
+
+
+def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, palette: Palette, title: str) -> None:
+    """One sheet for a picture (1, 3, H, W) and its logits (1, K, H, W): see ``plots.uncertainty``."""
+    def swept(temperature):
+        caption = f"T = {temperature:g}" + {TEMPERATURE: ", annealed", 1: ", the mean"}.get(temperature, "")
+        return caption, decode(logits, palette, "annealed", temperature)[0]
+
+    probabilities = logits.softmax(dim=1)
+    entropy = torch.special.entr(probabilities)[0].sum(dim=0) / math.log(2)
+    chance, colour = (values[0] for values in probabilities.topk(min(3, len(palette)), dim=1))  # (3, H, W) each
+    ranks = zip(("first", "second", "third"), chance, palette.rgb(colour), strict=False)
+    plots.uncertainty(path, [
+        ("What was asked, answered, and how unsure the answer is",
+         [("true colours", rgb[0]), ("grey input", grey_of(rgb)[0]), ("prediction", decode(logits, palette)[0])]),
+        ("The most probable colours of each pixel, with their mean probability",
+         [(f"{rank}: {chance.mean():.0%}", image) for rank, chance, image in ranks]),
+        ("Mean colour under softmax(logits / T)", [swept(temperature) for temperature in TEMPERATURES]),
+    ], entropy, math.log2(len(palette)), title,
+        "The mean of several likely colours (T = 1) is none of them. It has the least squared error: "
+        "this is why regression turns brown.")
+
+
+def build_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument("index", metavar="INDEX", type=number(int, 0, 999), help="which of the 1,000 test horses")
+    flags.add_network_flags(parser, list(MODELS))
+    parser.add_argument("--checkpoint", metavar="FILE", help="the weights (default: the shipped ones in weights/)")
+    parser.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs" / "act",
+                        help="where pictures go, with INDEX appended to it (default: outputs/act)")
+    return parser
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    device = pick_device(args.gpu)
+    palette = Palette.load(args.colours)
+    checkpoint = args.checkpoint or default_checkpoint(args.model or "CNN", args.kernel, args.num_filters)
+    model, sidecar = load_model(checkpoint, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
+                                palette=palette)
+    _, x_test = load_horses()
+    rgb = torch.from_numpy(x_test[args.index:args.index + 1]).float() / 256
+    activations = capture(model.to(device), grey_of(rgb).to(device))
+    logits = activations["finalconv"].cpu()
+
+    name = sidecar["model"]
+    folder = folder_for(f"{args.outdir}{args.index}", "--outdir")
+    plots.picture(folder / "input.png", rgb[0])
+    plots.picture(folder / "input_grey.png", grey_of(rgb)[0])
+    plots.picture(folder / f"{name}_prediction.png", decode(logits, palette)[0])
+    print(f"test horse {args.index}, {name} from {checkpoint}; in {folder}:")
+    print(f"input.png, input_grey.png, {name}_prediction.png")
+    for block, channels in activations.items():
+        plots.sheet(folder / f"{name}_{block}.png", channels[0], f"{name} {block}, horse {args.index}",
+                    palette.centres if block == "finalconv" else None)
+        print(f"{name}_{block}.png: {channels.shape[1]} channels of {channels.shape[2]}x{channels.shape[3]}")
+    draw_uncertainty(folder / f"{name}_uncertainty.png", rgb, logits, palette, f"{name}, horse {args.index}")
+    print(f"{name}_uncertainty.png")
+
+
+if __name__ == "__main__":
+    main()
