@@ -237,7 +237,8 @@ class Tally:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Data, batch_size: int = 100, colouring: Colouring | None = None) -> dict[str, float]:
+def evaluate(model: nn.Module, data: Data, batch_size: int = 100,
+             colouring: Colouring | None = None) -> dict[str, float]:
     """Mean loss per pixel over all of ``data`` and, for labels, accuracy in [0, 1], in eval mode.
 
     With ``colouring``, also what ``Scores`` says of the pictures it makes. Always in float32, so that
@@ -274,8 +275,9 @@ def start_from_grey(network: UNet, data: Data) -> None:
     grey, label = counts.nonzero(as_tuple=True)
     colours = label.unique()
     mean, spread = 0.5, 0.25  # brings grey near to what the solver expects: mean 0, deviation 1
-    fit = LogisticRegression(C=100, solver="newton-cholesky").fit(
-        ((grey.double() / 768 - mean) / spread).numpy()[:, None], label.numpy(), sample_weight=counts[grey, label].numpy())
+    x = ((grey.double() / 768 - mean) / spread).numpy()
+    fit = LogisticRegression(C=100, solver="newton-cholesky")
+    fit.fit(x[:, None], label.numpy(), sample_weight=counts[grey, label].numpy())
     slope = torch.from_numpy(fit.coef_[:, 0] / spread)
     with torch.no_grad():
         network.finalconv.weight[:, -1] = 0
@@ -325,7 +327,7 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
 
     for epoch in range(len(history), epochs):
         start = time.perf_counter()
-        shuffle = torch.Generator(device).manual_seed((seed << 32) + epoch)
+        shuffle = torch.Generator(device).manual_seed(100_003 * seed + epoch)  # only its lower 32 bits count
         model.train()
         tally = Tally()
         for rgb, target in progress(batches(data, batch_size, shuffle, augment), steps):
@@ -438,9 +440,9 @@ def load_sets(category: str, data_dir: str | None, holdout: int | None, device: 
 
 
 def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: Path, palette: Palette | None,
-        category: str, holdout: int | None, init: str | None, grey_start: bool = False, epochs: int, precision: str, resume: bool,
+        category: str, holdout: int | None, init: str | None, epochs: int, precision: str, resume: bool,
         overwrite: bool, plot: bool, draw: Callable[[Path, Data, str], None], outdir: Path, command: str,
-        **hyperparameters) -> None:
+        grey_start: bool = False, **hyperparameters) -> None:
     """Train ``network`` by ``train``, with a line and a checkpoint after every epoch, a curve at the end.
 
     The sidecar of ``checkpoint`` records all the arguments. ``draw(path, data, title)`` draws some
@@ -453,7 +455,8 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     bf16 = precision == "bf16" or precision == "auto" and native_bf16(data.images.device)
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
     run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category_name(category),
-           "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init), "grey_start": grey_start,
+           "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init),
+           "grey_start": grey_start,
            "precision": "bf16" if bf16 else "fp32", **hyperparameters}
     if hyperparameters["schedule"] == "onecycle":
         run["epochs"] = epochs  # such a schedule is planned for its whole length
@@ -517,7 +520,7 @@ def epoch_line(epoch: int, epochs: int, record: dict) -> str:
 # ------------------------------------------------------------------------------------------------
 # Results: pictures and tables
 
-SHOWN = 12  # pictures in a strip
+SHOWN = 10  # pictures in a strip
 
 
 @torch.no_grad()

@@ -60,25 +60,28 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     for name, value in weights.items():
         dtypes = (torch.int64,) if name.endswith("num_batches_tracked") else FLOATS
         if value.dtype not in dtypes or value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
-            raise UserError(f"{path} holds no plain floating-point numbers in {name} ({value.dtype}, {value.layout}): "
-                            "train again, or convert them")
+            raise UserError(f"{path} holds no plain floating-point numbers in {name} ({value.dtype}, {value.layout}, "
+                            f"{value.device}): train again, or convert them")
         if value.numel() * value.element_size() > size:
             raise UserError(f"{path} is damaged: it claims more numbers in {name} than it holds")
         if not torch.isfinite(value).all():
-            raise UserError(f"{path} holds numbers that are not finite in {name}: the training that made it diverged")
+            raise UserError(f"{path} holds numbers that are not finite in {name}: its training diverged, "
+                            "train again with a smaller --learn_rate")
     # A plain dict, without PyTorch's version marks, which ask for counters that older files lack.
     return dict(weights), _load_sidecar(path)
 
 
 def shape_of(weights: dict[str, torch.Tensor], path: str | Path) -> Shape:
     """Read kernel, filters and colours off the weights; ``UserError`` if they are of no network here."""
-    other = f"{path} holds weights of some other network"
+    def other(why: str) -> UserError:
+        return UserError(f"{path} holds weights of another network ({why}): name some of this project's")
+
     names = "downconv1.0.weight", "rfconv.0.weight", "finalconv.weight"
     for name in names:
         if name not in weights:
-            raise UserError(f"{other}: it has no {name}")
+            raise other(f"{name} is missing")
         if weights[name].dim() != 4 or not weights[name].numel():
-            raise UserError(f"{other}: {name} has the shape {tuple(weights[name].shape)}")
+            raise other(f"{name} has the shape {tuple(weights[name].shape)}")
     first, middle, last = (weights[name].shape for name in names)
     f, k, colours = first[0], first[-1], last[0]
     skips = last[1] == colours + 1
@@ -86,9 +89,9 @@ def shape_of(weights: dict[str, torch.Tensor], path: str | Path) -> Shape:
     expected = (f, 1, k, k), (2 * f, 2 * f, k, k), (colours, colours + skips, k, k)
     for name, found, fitting in zip(names, (first, middle, last), expected):
         if found != fitting:
-            raise UserError(f"{other}: {name} has the shape {tuple(found)}, not {fitting}")
+            raise other(f"{name} has the shape {tuple(found)}, not {fitting}")
     if k % 2 == 0:
-        raise UserError(f"{other}: its kernel of {k} is even")
+        raise other(f"its kernel of {k} is even")
     return Shape(k, f, colours, skips)
 
 

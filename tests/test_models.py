@@ -1,0 +1,133 @@
+"""Our convolutions against the library's; the networks' shapes, names and sizes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from colour_regression import RegressionCNN
+from colourization import CNN, MODELS, DilatedUNet, MyConv2d, MyDilatedConv2d, UNet
+
+
+def gradients(module, x):
+    """Output, and gradients of a sum with weights of its own, so that no symmetry hides an error."""
+    x = x.clone().requires_grad_()
+    output = module(x)
+    weights = torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output)
+    (output * weights).sum().backward()
+    return [output, x.grad, *(parameter.grad for parameter in module.parameters())]
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_my_conv2d_is_the_librarys(kernel):
+    ours = MyConv2d(3, 5, kernel).double()
+    library = torch.nn.Conv2d(3, 5, kernel, padding=kernel // 2).double()
+    library.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 9, 7, dtype=torch.float64)
+    for mine, theirs in zip(gradients(ours, x), gradients(library, x)):
+        assert torch.allclose(mine, theirs, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("dilation", [0, 1, 2, 3, 6])
+def test_dilating_the_filter_is_the_librarys_dilation(kernel, dilation):
+    ours = MyDilatedConv2d(3, 5, kernel, dilation).double()
+    library = torch.nn.Conv2d(3, 5, kernel, dilation=dilation + 1, padding=(kernel // 2) * (dilation + 1)).double()
+    library.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 11, 8, dtype=torch.float64)
+    for mine, theirs in zip(gradients(ours, x), gradients(library, x)):
+        assert mine.shape == theirs.shape
+        assert torch.allclose(mine, theirs, rtol=0, atol=1e-10)
+
+
+
+def test_no_dilation_reaches_the_library(monkeypatch):
+    calls = []
+    real = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *args, **kwargs: calls.append((args, kwargs)) or real(*args, **kwargs))
+    MyDilatedConv2d(1, 1, 3, 3)(torch.zeros(1, 1, 8, 8))
+    (args, kwargs), = calls
+    assert "dilation" not in kwargs and len(args) <= 5
+    assert args[1].shape[-1] == 9 and kwargs == {"padding": 4}
+
+
+def test_dilation_counts_the_gaps():
+    """Figure 1b of the assignment: gap 1, nine taps that see 5x5 pixels."""
+    conv = MyDilatedConv2d(1, 1, 3, dilation=1)
+    spread = conv.dilated_weight()[0, 0]
+    assert spread.shape == (5, 5)
+    assert (spread != 0).sum() == 9 == conv.weight.numel()
+    assert torch.equal(spread[::2, ::2], conv.weight[0, 0])
+
+
+def test_start_is_uniform_within_one_over_root_of_fan_in():
+    conv = MyConv2d(16, 64, 3)
+    bound = (16 * 9) ** -0.5
+    for parameter in conv.parameters():
+        assert parameter.abs().max() <= bound
+        assert parameter.abs().max() > 0.9 * bound
+    assert abs(conv.weight.std().item() - bound / 3**0.5) < 0.02 * bound
+
+
+@pytest.mark.parametrize("bad", [lambda: MyConv2d(1, 1, 4), lambda: MyDilatedConv2d(1, 1, 3, -1)])
+def test_what_has_no_middle_or_no_gap_is_refused(bad):
+    with pytest.raises(ValueError):
+        bad()
+
+
+BLOCKS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2}  # and where its norm is
+
+
+def expected_parameters(name, k, f, c):
+    """Weights and biases by the design's table, counted by hand."""
+    skips = name != "CNN"
+    pairs = [(1, f), (f, 2 * f), (2 * f, 2 * f), (4 * f if skips else 2 * f, f), (2 * f if skips else f, c)]
+    norms = sum(2 * out for _, out in pairs)
+    return sum(i * o * k * k + o for i, o in [*pairs, (c + skips, c)]) + norms
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("filters", [16, 32])
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_shapes_names_and_sizes(name, kernel, filters):
+    network = MODELS[name](kernel, filters, 24)
+    assert network(torch.rand(2, 1, 32, 32)).shape == (2, 24, 32, 32)
+    assert network(torch.rand(1, 1, 8, 12)).shape == (1, 24, 8, 12)
+    names = {f"{block}.0.{what}" for block in BLOCKS for what in ("weight", "bias")}
+    names |= {f"{block}.{norm}.{what}" for block, norm in BLOCKS.items()
+              for what in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
+    assert set(network.state_dict()) == names | {"finalconv.weight", "finalconv.bias"}
+    size = sum(parameter.numel() for parameter in network.parameters())
+    assert size == expected_parameters(name, kernel, filters, 24)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("filters", [16, 32])
+def test_regression_is_the_cnn_with_three_colours(kernel, filters):
+    regression, cnn = RegressionCNN(kernel, filters), CNN(kernel, filters, 3)
+    cnn.load_state_dict(regression.state_dict())
+    x = torch.rand(2, 1, 32, 32)
+    assert torch.allclose(regression.eval()(x), cnn.eval()(x), atol=1e-6)
+    convolutions = [module for module in regression.modules() if isinstance(module, (torch.nn.Conv2d, MyConv2d))]
+    assert [type(module) for module in convolutions] == [torch.nn.Conv2d] * 5 + [MyConv2d]
+
+
+@pytest.mark.parametrize("network_class", [UNet, DilatedUNet])
+def test_joins_are_where_the_design_has_them(network_class):
+    """(rfconv, downconv2), (upconv1, downconv1), (upconv2, input): a reference forward by hand."""
+    network = network_class(3, 4, 6).eval()
+    x = torch.rand(2, 1, 16, 16)
+    down1 = network.downconv1(x)
+    down2 = network.downconv2(down1)
+    up1 = network.upconv1(torch.cat([network.rfconv(down2), down2], 1))
+    up2 = network.upconv2(torch.cat([up1, down1], 1))
+    assert torch.equal(network(x), network.finalconv(torch.cat([up2, x], 1)))
+    assert isinstance(network.rfconv[0], MyDilatedConv2d) == (network_class is DilatedUNet)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_norm_before_upsampling_gives_the_same(training):
+    network = UNet(3, 8, 24).train(training)
+    block = network.upconv1
+    x = torch.randn(4, 32, 8, 8)
+    expected = torch.nn.Sequential(*block)(x)  # in the written order
+    assert torch.allclose(block(x), expected, atol=1e-5)
