@@ -9,6 +9,7 @@ unsure of (UNet_uncertainty.png).
 """
 
 import math
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -105,4 +106,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,7 @@
 """
 
 import functools
+import sys
 from pathlib import Path
 
 import torch
@@ -88,4 +89,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -456,8 +456,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
     run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category_name(category),
            "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init),
-           "grey_start": grey_start,
-           "precision": "bf16" if bf16 else "fp32", **hyperparameters}
+           "grey_start": grey_start, "precision": "bf16" if bf16 else "fp32", **hyperparameters}
     if hyperparameters["schedule"] == "onecycle":
         run["epochs"] = epochs  # such a schedule is planned for its whole length
     state = state_to_resume(checkpoint, run) if resume else None
@@ -471,13 +470,13 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
                        progress=functools.partial(progress_bar, "epoch"), **hyperparameters):
         history = after["history"]
         epoch = len(history)
-        print(epoch_line(epoch, epochs, history[-1]), flush=True)
         validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
         # Weights first: a run killed between the two repeats the epoch instead of believing it saved.
         checkpoints.save(checkpoint, after["model"], {
             **run, "palette": palette and palette.name, "command": command, "epochs": epoch,
             "validation": validation, "history": history})
         checkpoints.save_state(checkpoint, {**after, "run": run})
+        print(epoch_line(epoch, epochs, history[-1]), flush=True)
         if plot:
             for name, pictures in ("train", data), ("valid", valid):
                 draw(outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
@@ -652,4 +651,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

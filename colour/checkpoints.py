@@ -148,10 +148,13 @@ def _torch_load(path: Path, what: str):
 
 
 def _check_zip(data: bytes) -> None:
-    """Raise if a zip archive unpacks to more than itself or has a wrong checksum: PyTorch looks at neither."""
+    """Raise for what PyTorch does not look at: more data than the archive is long, folders, wrong checksums."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(record.file_size for record in archive.infolist()) > len(data):
+        records = archive.infolist()
+        if sum(record.file_size for record in records) > len(data):
             raise ValueError("it unpacks to more than itself")
+        if any(record.is_dir() or record.external_attr & 0x10 for record in records):
+            raise ValueError("it has folders")  # for these PyTorch leaves in memory what was there
         if wrong := archive.testzip():
             raise ValueError(f"the checksum of {wrong} is wrong")
 
