@@ -414,7 +414,7 @@ def load_model(path: str | Path, *, model: str | None = None, kernel: int | None
     # RegressionCNN differs from CNN only in whose convolutions it calls.
     network_class = CNN if known == "RegressionCNN" else MODELS.get(known)
     if network_class is None or shape.skips != issubclass(network_class, UNet):
-        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {guess}")
+        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {guess}, give --model {guess}")
     network = network_class(shape.kernel, shape.num_filters, shape.num_colours)
     try:
         network.load_state_dict(weights)
@@ -466,20 +466,26 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     history = state["history"] if state else []
     if len(history) >= epochs:
         print(f"{checkpoint} has had its {len(history)} epochs: for more, raise --epochs", file=sys.stderr)
-    for after in train(network, data, valid, epochs=epochs, bf16=bf16, state=state,
-                       progress=functools.partial(progress_bar, "epoch"), **hyperparameters):
-        history = after["history"]
-        epoch = len(history)
-        validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
-        # Weights first: a run killed between the two repeats the epoch instead of believing it saved.
-        checkpoints.save(checkpoint, after["model"], {
-            **run, "palette": palette and palette.name, "command": command, "epochs": epoch,
-            "validation": validation, "history": history})
-        checkpoints.save_state(checkpoint, {**after, "run": run})
-        print(epoch_line(epoch, epochs, history[-1]), flush=True)
-        if plot:
-            for name, pictures in ("train", data), ("valid", valid):
-                draw(outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+    try:
+        for after in train(network, data, valid, epochs=epochs, bf16=bf16, state=state,
+                           progress=functools.partial(progress_bar, "epoch"), **hyperparameters):
+            history = after["history"]
+            epoch = len(history)
+            validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
+            # Weights first: a run killed between the two repeats the epoch instead of believing it saved.
+            checkpoints.save(checkpoint, after["model"], {
+                **run, "palette": palette and palette.name, "command": command, "epochs": epoch,
+                "validation": validation, "history": history})
+            checkpoints.save_state(checkpoint, {**after, "run": run})
+            print(epoch_line(epoch, epochs, history[-1]), flush=True)
+            if plot:
+                for name, pictures in ("train", data), ("valid", valid):
+                    draw(outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(history)} epochs: "
+              + (f"the same command with --resume goes on from {checkpoint}" if history else "nothing was saved yet"),
+              file=sys.stderr)
+        raise SystemExit(130) from None
     curve = outdir / "training_curve.png"
     plots.training_curve(curve, history, title=checkpoint.stem)
     print(f"weights in {checkpoint}, training curve in {curve}")

@@ -62,7 +62,8 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        line = "".join(letter if letter.isprintable() else " " for letter in message)  # names may come from files
+        print(f"error: {' '.join(line.split())}", file=sys.stderr)
         raise SystemExit(2)
 
     return run

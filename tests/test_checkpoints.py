@@ -1,0 +1,661 @@
+"""Weights on disk: PyTorch 0.3's format, reading flags off shapes, sidecars, saving, damaged and hostile files."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import random
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+import colour_regression
+import colourization
+from colour import checkpoints
+from colour.cli import UserError
+from colour.files import ROOT
+from colourization import MODELS, load_model
+
+COUNTERS = [f"{block}.num_batches_tracked" for block in
+            ("downconv1.2", "downconv2.2", "rfconv.1", "upconv1.2", "upconv2.2")]
+
+
+def make(model: str, kernel: int = 3, num_filters: int = 4, num_colours: int = 24) -> nn.Module:
+    """A network in eval mode with its own weights, and with running means and variances as after a training."""
+    torch.manual_seed(0)
+    if model == "RegressionCNN":
+        network = colour_regression.RegressionCNN(kernel, num_filters)
+    else:
+        network = MODELS[model](kernel, num_filters, num_colours)
+    for name, value in network.named_buffers():
+        if name.endswith("running_mean"):
+            value.normal_()
+        elif name.endswith("running_var"):
+            value.uniform_(0.5, 2)
+        else:
+            value.fill_(500)
+    return network.eval()
+
+
+def state(model: str = "CNN", *args, **change) -> dict[str, torch.Tensor]:
+    """The state dict of ``make(model, ...)``, a plain dict, with some entries replaced, or left out if None."""
+    weights = {**make(model, *args).state_dict(), **change}
+    return {name: value for name, value in weights.items() if value is not None}
+
+
+def same(weights, others) -> bool:
+    return weights.keys() == others.keys() and all(
+        value.dtype == others[name].dtype and torch.equal(value, others[name]) for name, value in weights.items())
+
+
+@torch.no_grad()
+def same_outputs(network: nn.Module, other: nn.Module) -> bool:
+    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert not network.training and not other.training
+    # In the same memory layout, since the library's sums run in another order in another.
+    return torch.equal(network(x), other.to(memory_format=torch.channels_last)(x))
+
+
+def saved(contents, **how) -> bytes:
+    file = io.BytesIO()
+    torch.save(contents, file, **how)
+    return file.getvalue()
+
+
+def one_line(error) -> str:
+    message = " ".join(str(error.value).split())
+    assert message and len(message) < 500 and "Traceback" not in message
+    return message
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The tensors here are so small that threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    (tmp_path / "weights").mkdir()
+    return tmp_path / "weights" / "net.pkl"
+
+
+# What PyTorch 0.3 wrote on Python 2 from a GPU
+
+
+class Global(NamedTuple):
+    """Pickles as a reference to something that need not exist here."""
+
+    module: str
+    name: str
+
+    def __call__(self):
+        pass
+
+
+FLOAT_STORAGE = Global("torch.cuda", "FloatStorage")
+REBUILD = Global("torch._utils", "_rebuild_tensor")
+ORDERED_DICT = Global("collections", "OrderedDict")
+
+
+class Storage(NamedTuple):
+    key: str
+    numbers: torch.Tensor
+
+
+class Called:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Python2Pickler(pickle._Pickler):
+    """Python 2's protocol 2, where text is a byte string ('U') unless it was ``unicode`` ('X')."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def __init__(self, file, unicode: bool):
+        super().__init__(file, protocol=2)
+        self.unicode = unicode
+
+    def persistent_id(self, value):
+        if isinstance(value, Storage):
+            return "storage", FLOAT_STORAGE, value.key, "cuda:0", value.numbers.numel(), None
+
+    def save_text(self, text):
+        if self.unicode:
+            return super().save_str(text)
+        self.write(pickle.SHORT_BINSTRING + bytes([len(text)]) + text.encode())
+        self.memoize(text)
+
+    def save_named(self, value):
+        self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
+        self.memoize(value)
+
+    dispatch[str] = save_text
+    dispatch[Global] = save_named
+
+
+def pytorch03(weights: dict[str, torch.Tensor], unicode: bool = False) -> bytes:
+    """The file of ``torch.save(model.state_dict(), f)``: that version counted no batches and had no _metadata."""
+    file = io.BytesIO()
+
+    def dump(value):
+        Python2Pickler(file, unicode).dump(value)
+
+    weights = {name: value.contiguous() for name, value in weights.items() if name not in COUNTERS}
+    storages = [Storage(str(94700000000000 + 4096 * i), value.flatten()) for i, value in enumerate(weights.values())]
+    dump(0x1950A86A20F9469CFC6C)
+    dump(1001)
+    dump({"type_sizes": {"int": 4, "long": 8, "short": 2}, "protocol_version": 1001, "little_endian": True})
+    tensors = [Called(REBUILD, storage, 0, tuple(value.shape), value.stride())
+               for storage, value in zip(storages, weights.values())]
+    # Python 2's OrderedDict pickles as a call with a list of lists.
+    dump(Called(ORDERED_DICT, [list(item) for item in zip(weights, tensors)]))
+    storages.sort()
+    dump([storage.key for storage in storages])
+    for storage in storages:
+        file.write(struct.pack("<q", storage.numbers.numel()) + storage.numbers.numpy().astype("<f4").tobytes())
+    return file.getvalue()
+
+
+def test_the_old_format_is_what_it_should_be():
+    content = pytorch03(state())
+    assert content.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}")
+    for part in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor\n", b"ctorch.cuda\nFloatStorage\n",
+                 b"U\x07storage", b"U\x06cuda:0", b"U\x12downconv1.0.weight"):
+        assert content.count(part) == 1
+    assert b"num_batches_tracked" not in content and b"_metadata" not in content
+    unicode = b"X\x12\x00\x00\x00downconv1.0.weight"
+    assert unicode in pytorch03(state(), unicode=True) and unicode not in content
+
+
+@pytest.mark.parametrize("unicode", [False, True], ids=["byte strings", "unicode"])
+@pytest.mark.parametrize("model", ["CNN", "UNet", "DUNet", "RegressionCNN"])
+def test_weights_of_pytorch_03_from_a_gpu(model, unicode, file, recwarn):
+    original = make(model, 3, 8, 16)
+    file.write_bytes(pytorch03(original.state_dict(), unicode))
+    network, sidecar = load_model(file, model=model)
+    assert sidecar == {"model": model} and not recwarn.list
+    assert all(value.device.type == "cpu" for value in network.state_dict().values())
+    network_weights = {name: value for name, value in network.state_dict().items() if name not in COUNTERS}
+    assert same(network_weights, {k: v for k, v in original.state_dict().items() if k not in COUNTERS})
+    assert same_outputs(network, original)
+
+
+def test_saved_anew_old_weights_stay_what_they_were(file):
+    file.write_bytes(pytorch03(state("UNet")))
+    network, _ = load_model(file)
+    checkpoints.save(file, network.state_dict(), {"model": "UNet"})
+    again, sidecar = load_model(file)
+    assert same(again.state_dict(), network.state_dict()) and sidecar["model"] == "UNet"
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("how", [{"_use_new_zipfile_serialization": False}, {}], ids=["legacy", "zip"])
+def test_todays_pytorch_without_counters(model, how, file):
+    original = make(model)
+    weights = original.state_dict()  # an OrderedDict with _metadata, which says that counters belong in it
+    for name in COUNTERS:
+        del weights[name]
+    assert weights._metadata["downconv1.2"]["version"] == 2
+    file.write_bytes(saved(weights, **how))
+    assert same_outputs(load_model(file, model=model)[0], original)
+
+
+@pytest.mark.parametrize("change", [
+    lambda w: {name: value.half() if value.is_floating_point() else value for name, value in w.items()},
+    lambda w: {name: value.double() if value.is_floating_point() else value for name, value in w.items()},
+    lambda w: {name: nn.Parameter(value, requires_grad=False) for name, value in w.items()},
+    lambda w: {name: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
+               for name, value in w.items()},
+], ids=["float16", "float64", "parameters", "channels last"])
+def test_other_tensors_that_are_fine(change, file):
+    weights = {name: value.half().float() if value.is_floating_point() else value
+               for name, value in state("UNet").items()}
+    file.write_bytes(saved(change(weights)))
+    network, _ = load_model(file)
+    assert same(network.state_dict(), weights)
+
+
+# Kernel, filters, colours and model: read off the shapes, checked against the flags
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("num_filters", [8, 16, 32])
+def test_shapes_say_which_network(model, kernel, num_filters, file):
+    for num_colours in (16, 24):
+        original = make(model, kernel, num_filters, num_colours)
+        torch.save(original.state_dict(), file)
+        shape = checkpoints.shape_of(checkpoints.load(file)[0], file)
+        assert shape == (kernel, num_filters, num_colours, model != "CNN")
+        network, sidecar = load_model(file, model=None if model == "UNet" else model)
+        assert type(network) is MODELS[model] and sidecar == {"model": model}
+        assert same(network.state_dict(), original.state_dict())
+        assert load_model(file, model=model, kernel=kernel, num_filters=num_filters)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("flag, right, wrong", [("kernel", 3, 5), ("kernel", 3, 1), ("num_filters", 4, 16)])
+def test_flags_that_disagree_are_named(model, flag, right, wrong, file):
+    torch.save(state(model), file)
+    with pytest.raises(UserError) as error:
+        load_model(file, model=model, **{flag: wrong})
+    message = one_line(error)
+    assert f"--{flag} {wrong}" in message and f"{right}" in message.partition(str(file))[2]
+    with pytest.raises(UserError):
+        load_model(file, **{flag: wrong})
+
+
+MISMATCHES = {  # what is at FILE, the flags, and what the one line must say
+    "another kernel": (("CNN", 3, 4, 24), "--kernel 5", "--kernel"),
+    "another width": (("UNet", 3, 4, 24), "--model UNet --num_filters 32", "--num_filters"),
+    "16 colours, palette of 24": (("CNN", 3, 4, 16), "--model CNN", "--colours"),
+    "24 colours, palette of 16": (("UNet", 3, 4, 24), "-c colour/colour_kmeans16_cat7.npy", "--colours"),
+    "DUNet as UNet": (("DUNet", 3, 4, 24), "--model UNet", "--model DUNet"),
+    "UNet as DUNet": (("UNet", 3, 4, 24), "--model DUNet", "--model UNet"),
+    "CNN as UNet": (("CNN", 3, 4, 24), "--model UNet", "--model CNN"),
+    "regression as CNN": (("RegressionCNN", 3, 4), "--model CNN", "colour_regression.py"),
+    "regression": (("RegressionCNN", 3, 4), "", "colour_regression.py"),
+}
+
+
+@pytest.mark.parametrize("case", MISMATCHES)
+def test_weights_that_do_not_fit_the_flags(case, file, tmp_path, capsys):
+    network, flags, fragment = MISMATCHES[case]
+    checkpoints.save(file, make(*network).state_dict(), {"model": network[0]})
+    flags = [str(ROOT / flag) if flag.endswith(".npy") else flag for flag in flags.split()]
+    error = refused(colourization.main, ["--valid", "--checkpoint", str(file), *flags], tmp_path, capsys)
+    assert fragment in error and str(file) in error
+
+
+def refused(main, argv, tmp_path, capsys) -> str:
+    """The one line with which ``main`` ends, having written nothing."""
+    with pytest.raises(SystemExit) as exit:
+        main([*argv, "--outdir", str(tmp_path / "out")])
+    output, error = capsys.readouterr()
+    assert exit.value.code == 2 and not output
+    assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n") and len(error) < 600
+    assert not list(tmp_path.glob("out/*"))
+    return error
+
+
+@pytest.mark.parametrize("with_sidecar", [True, False])
+@pytest.mark.parametrize("model", MODELS)
+def test_classification_weights_in_the_regression(model, with_sidecar, file, tmp_path, capsys):
+    checkpoints.save(file, state(model, 3, 4, 24), {"model": model})
+    if not with_sidecar:
+        checkpoints.sidecar_path(file).unlink()
+    error = refused(colour_regression.main, ["--checkpoint", str(file)], tmp_path, capsys)
+    assert "colourization.py" in error and str(file) in error
+
+
+def test_cnn_weights_without_sidecar_as_unet_and_the_reverse(file):
+    for model, other in (("CNN", "UNet"), ("CNN", "DUNet"), ("UNet", "CNN"), ("DUNet", "CNN")):
+        torch.save(state(model), file)
+        with pytest.raises(UserError) as error:
+            load_model(file, model=other)
+        assert other in one_line(error) and model.removeprefix("D") in one_line(error).partition("shapes")[2]
+
+
+# Saving, and the sidecar
+
+
+SIDECAR = {"model": "DUNet", "kernel": 3, "history": [{"loss": 1.2345678901234567}], "command": "python … \"ä\""}
+
+
+@pytest.mark.parametrize("model", ["CNN", "UNet", "DUNet", "RegressionCNN"])
+def test_what_is_saved_comes_back_bit_for_bit(model, file):
+    original = make(model)
+    weights = original.to(memory_format=torch.channels_last).state_dict()
+    before = {name: value.clone() for name, value in weights.items()}
+    checkpoints.save(file, weights, {**SIDECAR, "model": model})
+    assert sorted(os.listdir(file.parent)) == ["net.json", "net.pkl"]
+    loaded, sidecar = checkpoints.load(file)
+    assert same(loaded, before) and same(weights, before)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert sidecar == {**SIDECAR, "model": model, "sha256": digest}
+    assert sidecar == json.loads(file.with_suffix(".json").read_bytes())
+    network, sidecar = load_model(file)
+    assert sidecar["model"] == model and same_outputs(network, original)
+    assert same(torch.load(file, weights_only=True), before), "no plain state dict for everybody"
+
+
+def test_sidecar_and_state_belong_to_one_name_only():
+    assert checkpoints.sidecar_path("a/net.pkl") == Path("a/net.json")
+    assert checkpoints.state_path("a/net.pkl") == Path("a/net.state.pt")
+    names = ["net.pkl", "net.pth", "net.json", "lr0.1", "lr0.2"]
+    for path in checkpoints.sidecar_path, checkpoints.state_path:
+        assert len({path(name) for name in names}) == len(names)
+        assert all(path(name) != Path(name) for name in names)
+
+
+@pytest.mark.parametrize("content, said", [
+    (b'{"model": "DUNet", "sha2', "damaged"),
+    (b"", "damaged"),
+    (b"[]", "damaged"),
+    (b'"DUNet"', "damaged"),
+    (b"\x80\x02}q\x00.", "damaged"),
+    (b"\xff\xfe\x00\xd8", "damaged"),
+    (b"[" * 200_000, "damaged"),
+    (b"9" * 5000, "damaged"),
+    (b'{"model": "DUNet"}', "other weights"),
+    (b'{"model": "DUNet", "sha256": null}', "other weights"),
+    (b'{"model": "DUNet", "sha256": "' + b"0" * 64 + b'"}', "other weights"),
+    (b'{"model": ["DUNet"], "sha256": "SHA"}', "damaged"),
+    (b'{"model": null, "sha256": "SHA"}', "damaged"),
+    (b" " * (1 << 25) + b'{"model": "DUNet", "sha256": "SHA"}', "damaged"),
+], ids=["cut", "empty", "list", "text", "pickle", "surrogates", "deep", "digits", "no sum", "null", "another",
+        "model list", "model null", "large"])
+def test_a_sidecar_that_does_not_belong_is_left_out(content, said, file, capsys):
+    original = make("UNet")
+    checkpoints.save(file, original.state_dict(), SIDECAR)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    file.with_suffix(".json").write_bytes(content.replace(b"SHA", digest.encode()))
+    network, sidecar = load_model(file)
+    assert sidecar == {"model": "UNet"} and type(network) is MODELS["UNet"] and same_outputs(network, original)
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: ") and warning.count("\n") == 1
+    assert said in warning and str(file.with_suffix(".json")) in warning
+
+
+def test_a_sidecar_that_names_no_model_of_ours(file):
+    checkpoints.save(file, state("UNet"), {"model": "Transformer"})
+    with pytest.raises(UserError) as error:
+        load_model(file)
+    assert "Transformer" in one_line(error)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("where", ["torch.save", "os.replace", "os.fsync"])
+def test_a_save_that_fails_leaves_all_as_it_was(where, file, monkeypatch):
+    checkpoints.save(file, state("UNet"), SIDECAR)
+    checkpoints.save_state(file, {"model": 1})
+    before = contents(file.parent)
+    assert len(before) == 3
+
+    def fail(contents, target, *_, **__):
+        if where == "torch.save":
+            target.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(where, fail if where != "os.fsync" else lambda descriptor: fail(None, None))
+    for save in (checkpoints.save, lambda *args: checkpoints.save_state(*args[:2])):
+        with pytest.raises(OSError, match="No space"):
+            save(file, state("CNN"), {})
+        assert contents(file.parent) == before
+
+
+def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys):
+    checkpoints.save(file, state("UNet"), SIDECAR)
+    before = contents(file.parent)
+    replace = os.replace
+
+    def fail_for_json(source, target):
+        if str(target).endswith(".json"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_for_json)
+    with pytest.raises(OSError):
+        checkpoints.save(file, state("CNN"), {"model": "CNN"})
+    assert contents(file.parent).keys() == before.keys() and contents(file.parent)["net.json"] == before["net.json"]
+    weights, sidecar = checkpoints.load(file)
+    assert same(weights, state("CNN")) and sidecar == {} and "other weights" in capsys.readouterr().err
+
+
+def test_a_full_disk(file):
+    """For real: the operating system refuses to write more than a few bytes to any file."""
+    resource = pytest.importorskip("resource")
+    checkpoints.save(file, state("UNet", 3, 1), SIDECAR)
+    before = contents(file.parent)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            checkpoints.save(file, {"large": torch.zeros(100_000)}, {})
+        with pytest.raises(OSError):
+            checkpoints.save_state(file, {"large": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(file.parent) == before
+
+
+def test_a_folder_is_made_and_files_are_as_readable_as_others(tmp_path):
+    file = tmp_path / "new" / "folder" / "net.pkl"
+    checkpoints.save(file, state(), {})
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == file.with_suffix(".json").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+# Damaged and hostile files
+
+
+class Evil:
+    """Pickles as a call that leaves a trace."""
+
+    def __init__(self, marker: Path, function=os.system):
+        self.call = function, (f"touch '{marker}'" if function is os.system else f"open({str(marker)!r}, 'w')",)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["", "told to trust all files"])
+def test_nothing_in_weights_is_executed(force, file, tmp_path, monkeypatch):
+    if force:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    marker = tmp_path / "marker"
+    pickle.loads(pickle.dumps(Evil(marker)))
+    assert marker.exists(), "the attack itself does not work"
+    marker.unlink()
+    for function in (os.system, eval, exec):
+        evil = Evil(marker, function)
+        for payload in (evil, [evil], {**state(), "finalconv.weight": evil}, {evil: torch.zeros(1)}):
+            for content in (saved(payload), saved(payload, _use_new_zipfile_serialization=False),
+                            saved(payload, pickle_protocol=4), pickle.dumps(payload, 2),
+                            pytorch03(state()) + pickle.dumps(evil, 2), in_tar(payload)):
+                file.write_bytes(content)
+                if content.startswith(pytorch03(state())):
+                    load_model(file)  # what follows the weights is not looked at
+                else:
+                    with pytest.raises(UserError):
+                        load_model(file)
+                assert not marker.exists()
+        checkpoints.state_path(file).write_bytes(saved({"model": evil}))
+        with pytest.raises(UserError):
+            checkpoints.load_state(file)
+        assert not marker.exists()
+
+
+def in_tar(payload) -> bytes:
+    """The oldest format of all, whose loader in PyTorch 2.5 and before let code through."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name in ("storages", "tensors", "pickle"):
+            content = pickle.dumps(payload if name == "pickle" else 0, 2)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A zip archive of some kilobytes that PyTorch would unpack to 40 MB."""
+    source, target = io.BytesIO(saved(state(extra=torch.zeros(10_000_000)))), io.BytesIO()
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert len(target.getvalue()) < 100_000
+    return target.getvalue()
+
+
+def with_folder() -> bytes:
+    """Weights of which one tensor has the attribute of an MS-DOS folder: PyTorch reads it as whatever memory holds."""
+    source, target = io.BytesIO(saved(state())), io.BytesIO()
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for record in old.infolist():
+            content = old.read(record)
+            record.external_attr = 0x10 if record.filename.endswith("/data/3") else 0
+            new.writestr(record, content)
+    return target.getvalue()
+
+
+def claiming(numel: int) -> bytes:
+    """The old format with a storage of ``numel`` numbers, and none of them in the file."""
+    content, file = pytorch03({"downconv1.0.weight": torch.zeros(7)}), io.BytesIO()
+    Python2Pickler(file, False).dump(numel)
+    assert content.count(b"K\x07N") == 1
+    return content.replace(b"K\x07N", file.getvalue()[2:-1] + b"N")
+
+
+def flipped(content: bytes) -> bytes:
+    """With one bit changed in the middle of the weights."""
+    place = content.index(state()["rfconv.0.weight"].numpy().tobytes()) + 100
+    return content[:place] + bytes([content[place] ^ 64]) + content[place + 1:]
+
+
+def weights(**change):
+    return lambda: saved(state(**{name.replace("__", "."): value for name, value in change.items()}))
+
+
+ZIP, OLD = saved(state()), pytorch03(state())
+DAMAGES = {  # what is in the file, and a word of what is said about it
+    "empty": (lambda: b"", "empty"),
+    "web page": (lambda: b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "web page"),
+    "text": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "damaged"),
+    "picture": (lambda: b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "damaged"),
+    "cut zip": (lambda: ZIP[:-100], "damaged"),
+    "cut legacy": (lambda: OLD[:-100], "damaged"),
+    "a bit": (lambda: flipped(ZIP), "damaged"),
+    "bomb": (bomb, "damaged"),
+    "zip with a folder": (with_folder, "damaged"),
+    "terabytes": (lambda: claiming(10**12), "damaged"),
+    "2**62 numbers": (lambda: claiming(2**62), "damaged"),
+    "another zip": (lambda: ZIP.replace(b"data.pkl", b"some.txt"), "damaged"),
+    "tar": (lambda: in_tar(state()), "damaged"),
+    "plain pickle": (lambda: pickle.dumps({"finalconv.weight": [1, 2]}), "damaged"),
+    "code": (lambda: saved(Evil("marker")), "system"),
+    "whole model": (lambda: saved(make("CNN")), "model.state_dict()"),
+    "whole model, legacy": (lambda: saved(make("CNN"), _use_new_zipfile_serialization=False), "model.state_dict()"),
+    "list": (lambda: saved([torch.zeros(3)]), "model.state_dict()"),
+    "tensor": (lambda: saved(torch.zeros(3)), "model.state_dict()"),
+    "nothing": (lambda: saved({}), "model.state_dict()"),
+    "wrapped": (lambda: saved({"epoch": 3, "state_dict": state()}), "model.state_dict()"),
+    "numbers for names": (lambda: saved({**state(), 7: torch.zeros(1)}), "model.state_dict()"),
+    "nan": (weights(rfconv__0__weight=torch.full((8, 8, 3, 3), torch.nan)), "rfconv.0.weight"),
+    "infinite": (weights(upconv1__2__running_var=torch.tensor([1, 1, torch.inf, 1])), "upconv1.2.running_var"),
+    "missing": (weights(upconv1__0__bias=None), "upconv1.0.bias"),
+    "missing rfconv": (weights(rfconv__0__weight=None), "rfconv.0.weight"),
+    "missing first": (weights(downconv1__0__weight=None), "downconv1.0.weight"),
+    "extra": (weights(attention__weight=torch.zeros(3)), "attention.weight"),
+    "wrong shape": (weights(rfconv__0__weight=torch.zeros(8, 8, 5, 5)), "rfconv.0.weight"),
+    "wrong shape aside": (weights(upconv1__0__weight=torch.zeros(4, 9, 3, 3)), "upconv1.0.weight"),
+    "wrong bias": (weights(rfconv__0__bias=torch.zeros(9)), "rfconv.0.bias"),
+    "flat": (weights(finalconv__weight=torch.zeros(5)), "finalconv.weight"),
+    "no filters": (weights(downconv1__0__weight=torch.zeros(0, 1, 3, 3)), "downconv1.0.weight"),
+    "a million filters": (weights(downconv1__0__weight=torch.zeros(10**6, 1, 3, 3)), "weight"),
+    "a million colours": (weights(finalconv__weight=torch.zeros(10**6, 1, 1, 1)), "finalconv.weight"),
+    "even kernel": (lambda: saved({"downconv1.0.weight": torch.zeros(1, 1, 2, 2), "rfconv.0.weight": torch.zeros(
+        2, 2, 2, 2), "finalconv.weight": torch.zeros(3, 3, 2, 2)}), "even"),
+    "integers": (weights(rfconv__0__weight=torch.zeros(8, 8, 3, 3, dtype=torch.int64)), "rfconv.0.weight"),
+    "complex": (weights(rfconv__0__weight=torch.zeros(8, 8, 3, 3, dtype=torch.complex64)), "rfconv.0.weight"),
+    "float8": (weights(rfconv__0__weight=torch.zeros(8, 8, 3, 3).to(torch.float8_e5m2)), "rfconv.0.weight"),
+    "sparse": (weights(rfconv__0__bias=torch.zeros(8).to_sparse()), "rfconv.0.bias"),
+    "no data": (weights(rfconv__0__bias=torch.zeros(8, device="meta")), "rfconv.0.bias"),
+    "one number as a terabyte": (weights(rfconv__0__bias=torch.zeros(1).expand(10**6, 10**6)), "rfconv.0.bias"),
+    "float counter": (weights(rfconv__1__num_batches_tracked=torch.tensor(1j)), "num_batches_tracked"),
+    "other network": (lambda: saved(nn.Linear(2, 3).state_dict()), "another network"),
+}
+
+
+@pytest.mark.parametrize("what", [*DAMAGES, "folder", "absent", "folder absent"])
+def test_files_that_are_no_weights(what, file, tmp_path, capsys):
+    fragment = {"folder": "is a folder", "absent": "no file", "folder absent": "no file"}.get(what)
+    if what == "folder":
+        file.mkdir()
+    elif what == "folder absent":
+        file = file.parent / "elsewhere" / "net.pkl"
+    elif what != "absent":
+        content, fragment = DAMAGES[what]
+        file.write_bytes(content())
+    error = refused(colourization.main, ["--valid", "--checkpoint", str(file)], tmp_path, capsys)
+    print(f"{what:20} {error}", end="")  # pytest -rP shows them all, to be judged by a reader
+    assert fragment in error and str(file) in error
+    with pytest.raises(UserError):
+        load_model(file)
+    assert not Path("marker").exists()
+
+
+def test_a_damaged_training_state(file):
+    checkpoints.save_state(file, {"model": {}, "optimizer": {}, "scheduler": {}, "history": [], "run": {}})
+    path = checkpoints.state_path(file)
+    content = path.read_bytes()
+    assert checkpoints.load_state(file)["history"] == []
+    for damage in (b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}})):
+        path.write_bytes(damage)
+        with pytest.raises(UserError) as error:
+            checkpoints.load_state(file)
+        assert str(path) in one_line(error)
+
+
+TINY = state("CNN", 1, 1, 2)
+FORMATS = {
+    "zip": saved(TINY),
+    "legacy": saved(TINY, _use_new_zipfile_serialization=False),
+    "PyTorch 0.3": pytorch03(TINY),
+}
+
+
+def outcome(file: Path, content: bytes) -> str:
+    """What becomes of a file: "the same", "others" or "refused"; anything else raises."""
+    file.write_bytes(content)
+    try:
+        network, sidecar = load_model(file)
+    except UserError:
+        return "refused"
+    assert sidecar["model"] in (*MODELS, "RegressionCNN")
+    loaded = network.state_dict()
+    assert all(torch.isfinite(value).all() for value in loaded.values())
+    return "the same" if same({name: loaded[name] for name in TINY if name not in COUNTERS},
+                              {name: TINY[name] for name in TINY if name not in COUNTERS}) else "others"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_weights_cut_anywhere(form, file):
+    content = FORMATS[form]
+    assert outcome(file, content) == "the same"
+    lengths = {*range(0, len(content), 37), *range(40), *range(len(content) - 40, len(content))}
+    assert {outcome(file, content[:length]) for length in lengths} == {"refused"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_weights_load_or_are_refused(form, file):
+    rng = random.Random(int(os.environ.get("FUZZ_SEED", 0)))
+    content, outcomes = FORMATS[form], set()
+    for _ in range(int(os.environ.get("FUZZ_CASES", 300)) // 3):
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            place = rng.randrange(rng.choice([200, 2500, len(damaged)]))  # rather in the head than in the numbers
+            damaged[place] = rng.choice([rng.randrange(256), damaged[place] ^ 1 << rng.randrange(8)])
+        outcomes.add(outcome(file, bytes(damaged)))
+    # A zip archive has checksums: nothing but the weights that were saved comes out of it.
+    assert "refused" in outcomes and outcomes <= {"the same", "refused"} | ({"others"} if form != "zip" else set())

@@ -1,0 +1,559 @@
+"""Palettes: the quantiser against brute force, the shipped palettes, learning one, the old format, hostile files."""
+
+import hashlib
+import math
+import os
+import pickle
+import random
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import colourization
+import load_data
+from colour import kmeans
+from colour.cli import UserError
+from colour.files import ROOT
+from colour.palette import DEFAULT, Palette
+
+SHIPPED = {k: ROOT / "colour" / f"colour_kmeans{k}_cat7.npy" for k in (16, 24, 32)}
+GRID = np.array([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]])  # in units of 1/256: exact as floats
+
+
+@pytest.fixture(scope="module")
+def horses() -> np.ndarray:
+    return load_data.load_horses()[0]
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def shipped(request) -> Palette:
+    return Palette.load(SHIPPED[request.param])
+
+
+def as_images(pixels) -> np.ndarray:
+    """Pixels (..., 3) in a row as uint8 images (N, 3, 1, 1)."""
+    return np.asarray(pixels, np.uint8).reshape(-1, 3, 1, 1)
+
+
+def one_line(error) -> str:
+    message = str(error.value)
+    assert message.strip() and "\n" not in message and len(message) < 400
+    return message
+
+
+# The quantiser
+
+
+def test_labels_are_those_of_a_brute_force_loop(horses, shipped):
+    images = horses[[0, 2500, 4999]]
+    labels = shipped.labels(images)
+    assert labels.shape == (3, 32, 32) and labels.dtype == np.uint8
+    centres = shipped.centres.tolist()
+    for n, y, x in np.ndindex(labels.shape):
+        pixel = [value / 256 for value in images[n, :, y, x].tolist()]
+        distances = [math.dist(pixel, centre) for centre in centres]
+        assert labels[n, y, x] == distances.index(min(distances))
+
+
+def test_labels_across_chunks(horses, shipped):
+    images = horses[:2001, :, 7:9, 15:17]  # a chunk is 1,000 pictures; neither square nor contiguous on purpose
+    pixels = images.transpose(0, 2, 3, 1)[..., None, :] / 256
+    nearest = ((pixels - shipped.centres.astype(float)) ** 2).sum(axis=-1).argmin(axis=-1)
+    assert np.array_equal(shipped.labels(images), nearest)
+    assert np.array_equal(shipped.labels(images[1000:1001]), nearest[1000:1001])
+    tall = images[:, :, :, :1]
+    assert np.array_equal(shipped.labels(tall), nearest[:, :, :1])
+
+
+def test_no_pictures_no_labels(shipped):
+    labels = shipped.labels(np.empty((0, 3, 32, 32), np.uint8))
+    assert labels.shape == (0, 32, 32) and labels.dtype == np.uint8
+
+
+def test_the_lower_index_wins_a_tie():
+    twice = Palette(np.array([[9, 9, 9], [128, 0, 0], [128, 0, 0], [9, 9, 9]]) / 256)
+    assert twice.labels(as_images([[128, 0, 0], [127, 3, 1], [9, 9, 9], [0, 0, 0]])).ravel().tolist() == [1, 1, 0, 0]
+    for centres in (GRID, GRID[::-1]):
+        palette = Palette(centres / 256)
+        black, red = (int(np.flatnonzero((centres == colour).all(axis=1))[0]) for colour in GRID[:2])
+        assert palette.labels(as_images([32, 0, 0])).item() == min(black, red)  # just between the two
+        assert palette.labels(as_images([33, 0, 0])).item() == red
+
+
+def test_all_256_labels_fit():
+    palette = Palette(np.arange(256)[:, None] * np.ones(3) / 256)
+    labels = palette.labels(as_images(np.arange(256)[:, None] * np.ones(3)))
+    assert labels.ravel().tolist() == list(range(256))
+
+
+def test_decoding_gives_the_colours_back(shipped):
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, len(shipped), (5, 4, 6), np.uint8))
+    rgb = shipped.rgb(labels)
+    assert rgb.shape == (5, 3, 4, 6) and rgb.dtype == torch.float32
+    for n, y, x in np.ndindex(5, 4, 6):
+        assert rgb[n, :, y, x].tolist() == shipped.centres[labels[n, y, x]].tolist()
+    pixels = (rgb * 256).round().byte().numpy()
+    assert np.array_equal(shipped.labels(pixels), labels)
+    assert torch.equal(shipped.rgb(labels.long()), rgb)
+
+
+def test_pictures_in_palette_colours_come_back_exactly():
+    palette = Palette(GRID / 256)
+    images = GRID[np.random.default_rng(0).integers(0, 4, (3, 8, 8))].transpose(0, 3, 1, 2).astype(np.uint8)
+    assert np.array_equal(palette.rgb(torch.from_numpy(palette.labels(images))).numpy() * 256, images)
+
+
+# The shipped palettes
+
+
+@pytest.mark.parametrize("k", SHIPPED)
+def test_shipped_palette_is_a_plain_file(k):
+    with open(SHIPPED[k], "rb") as file:
+        centres = np.load(file, allow_pickle=False)
+        assert not file.read()
+    assert centres.dtype == np.dtype("<f4") and centres.shape == (k, 3)
+    assert centres.min() >= 0 and centres.max() < 1
+    assert len(np.unique(centres, axis=0)) == k
+    assert (np.diff(centres.astype(float).mean(axis=1)) > 0).all(), "not from dark to bright"
+    palette = Palette.load(SHIPPED[k])
+    assert np.array_equal(palette.centres, centres) and len(palette) == k
+    assert palette.sha256() == hashlib.sha256(SHIPPED[k].read_bytes()).hexdigest()
+    assert palette.name == f"colour/colour_kmeans{k}_cat7.npy"
+
+
+def test_the_default_has_24_colours():
+    assert SHIPPED[24] == DEFAULT and len(Palette.load()) == 24
+
+
+def test_shipped_palettes_are_as_near_to_the_pixels_as_the_handouts(horses):
+    from scipy.spatial import KDTree  # not the routine that the quantiser uses
+
+    pixels = horses.transpose(0, 2, 3, 1).reshape(-1, 3).astype(np.uint32)
+    codes, counts = np.unique(pixels @ np.array([65536, 256, 1], np.uint32), return_counts=True)
+    assert counts.sum() == 5000 * 32 * 32
+    colours = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1) / 256
+    for k, limit in {16: 0.0838 * 1.01, 24: 0.0735, 32: 0.0656 * 1.01}.items():
+        distances, _ = KDTree(Palette.load(SHIPPED[k]).centres.astype(float)).query(colours)
+        assert np.average(distances, weights=counts) <= limit, k
+
+
+# Learning a palette
+
+
+@pytest.fixture
+def one_thread():
+    """scikit-learn adds up what its threads found in the order in which they end: the last bits may differ."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
+def pictures_of(colours, counts, size=4) -> np.ndarray:
+    """Shuffled images (N, 3, size, size) with so many pixels of each colour."""
+    pixels = np.repeat(np.asarray(colours, np.uint8), counts, axis=0)
+    pixels = np.random.default_rng(0).permutation(pixels)
+    return pixels.reshape(-1, size, size, 3).transpose(0, 3, 1, 2)
+
+
+def test_clusters_are_of_colours_not_of_one_channels_neighbours():
+    colours = np.array([[250, 10, 90], [3, 2, 1], [0, 200, 0], [30, 60, 255], [128, 128, 128]])
+    palette, distance = kmeans.learn_palette(pictures_of(colours, [7, 30, 1, 20, 6]), 5)
+    assert distance == pytest.approx(0, abs=1e-6)
+    assert palette.centres.dtype == np.float32
+    assert palette.centres * 256 == pytest.approx(np.array(sorted(colours.tolist(), key=sum)), abs=1e-4)
+
+
+def test_colours_weigh_as_often_as_they_occur():
+    colours = [[10, 0, 0], [20, 0, 0], [200, 240, 200], [200, 250, 200]]
+    counts = [9, 1, 2, 4]
+    palette, distance = kmeans.learn_palette(pictures_of(colours, counts), 2)
+    expected = np.array([[11, 0, 0], [200, 740 / 3, 200]])  # the means of the pixels, not of the colours
+    assert palette.centres * 256 == pytest.approx(expected, abs=1e-4)
+    assert distance * 256 == pytest.approx((9 * 1 + 1 * 9 + 2 * (20 / 3) + 4 * (10 / 3)) / 16, abs=1e-6)
+
+
+def test_weighted_clustering_has_the_plain_objective(horses, one_thread):
+    from sklearn.cluster import KMeans
+
+    images = horses[:12, :, ::4, ::4] // 32 * 32  # few colours, each often
+    pixels = images.transpose(0, 2, 3, 1).reshape(-1, 3) / 256
+    assert len(np.unique(pixels, axis=0)) < len(pixels) / 3
+    palette, distance = kmeans.learn_palette(images, 4)
+    to_centres = np.linalg.norm(pixels[:, None] - palette.centres, axis=2)
+    assert distance == pytest.approx(to_centres.min(axis=1).mean(), abs=1e-6)
+    # A fixed point of k-means over all pixels: they are not worse off than with the best of many plain runs.
+    assert KMeans(4, init=palette.centres.astype(float), n_init=1).fit(pixels).cluster_centers_ == pytest.approx(
+        palette.centres, abs=1e-5)
+    plain = min((KMeans(4, n_init=1, random_state=seed).fit(pixels) for seed in range(5)), key=lambda m: m.inertia_)
+    plain_distance = np.linalg.norm(pixels - plain.cluster_centers_[plain.labels_], axis=1).mean()
+    assert distance <= plain_distance * 1.02
+
+
+def test_same_seed_same_palette(horses, one_thread):
+    images = horses[:20]
+    first, distance = kmeans.learn_palette(images, 8, seed=3)
+    again, same_distance = kmeans.learn_palette(images.copy(), 8, seed=3)
+    assert first.centres.tobytes() == again.centres.tobytes() and distance == same_distance
+    assert (np.diff(first.centres.mean(axis=1)) >= 0).all()
+
+
+def test_too_few_colours():
+    with pytest.raises(UserError) as error:
+        kmeans.learn_palette(pictures_of([[1, 2, 3], [4, 5, 6]], [10, 6]), 3)
+    assert "only 2 different colours" in one_line(error) and "-k" in one_line(error)
+
+
+@pytest.fixture
+def few_pictures(monkeypatch):
+    def use(images):
+        monkeypatch.setattr(kmeans, "load_category", lambda category, data_dir: (images, images[:1]))
+    use(pictures_of(GRID, [8, 4, 2, 2]))
+    return use
+
+
+def test_kmeans_writes_replaces_and_refuses(few_pictures, tmp_path, capsys):
+    file = tmp_path / "new folder" / "mine.npy"
+    command = ["-k", "4", "-o", str(file)]
+    assert kmeans.main(command) == 0
+    assert "nearest colour: 0.0000" in capsys.readouterr().out
+    assert (Palette.load(file).centres * 256).tolist() == GRID.tolist()
+    written = file.read_bytes()
+
+    assert kmeans.main(command) == 0
+    assert "holds just these colours" in capsys.readouterr().out and file.read_bytes() == written
+
+    few_pictures(pictures_of(GRID // 2, [8, 4, 2, 2]))
+    with pytest.raises(SystemExit) as exit:
+        kmeans.main(command)
+    progress, error = capsys.readouterr().err.splitlines()
+    assert exit.value.code == 2
+    assert error.startswith("error: ") and "--overwrite" in error and str(file) in error
+    assert file.read_bytes() == written
+
+    assert kmeans.main([*command, "--overwrite"]) == 0
+    assert (Palette.load(file).centres * 256).tolist() == (GRID // 2).tolist()
+    assert os.listdir(file.parent) == ["mine.npy"]
+
+
+@pytest.mark.parametrize("category, name", [("7", "cat7"), ("horse", "cat7"), ("all", "catall")])
+def test_kmeans_names_its_file(few_pictures, tmp_path, monkeypatch, category, name):
+    monkeypatch.setattr(kmeans, "ROOT", tmp_path)
+    kmeans.main(["-k", "3", "--category", category])
+    assert [file.name for file in tmp_path.rglob("*.npy")] == [f"colour_kmeans3_{name}.npy"]
+
+
+@pytest.mark.parametrize("flags", [["-k", "1"], ["-k", "257"], ["-k", "x"], ["--category", "unicorn"], ["-k", "5"]])
+def test_kmeans_refuses_in_one_line(few_pictures, tmp_path, capsys, flags):
+    with pytest.raises(SystemExit) as exit:
+        kmeans.main([*flags, "-o", str(tmp_path / "x.npy")])
+    assert exit.value.code == 2 and not list(tmp_path.iterdir())
+    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("k-means with")]
+    assert len(errors) == 1 and errors[0].startswith("error: ")
+
+
+# Saving
+
+
+def test_saved_palette_comes_back_and_a_failed_save_leaves_no_trace(tmp_path, monkeypatch):
+    file = tmp_path / "palette.npy"
+    palette = Palette(np.random.default_rng(0).random((9, 3)))
+    palette.save(file)
+    assert np.array_equal(Palette.load(file).centres, palette.centres)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == palette.sha256()
+    before = file.read_bytes()
+
+    def no_space(file, array, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", no_space)
+    with pytest.raises(OSError, match="No space"):
+        Palette(GRID / 256).save(file)
+    assert file.read_bytes() == before and os.listdir(tmp_path) == ["palette.npy"]
+
+
+# The older form: (centres, distortion) as Python 2 pickled it
+
+
+CENTRES = np.random.default_rng(1).random((24, 3))
+HEADER = b"{'descr': '|O', 'fortran_order': False, 'shape': (2,), }"
+
+
+def npy(header: bytes, body: bytes) -> bytes:
+    header += b" " * (-(10 + len(header) + 1) % 16) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+def string2(value: bytes) -> bytes:
+    """A byte string as only Python 2 pickles it."""
+    return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
+
+
+def dtype2(kind: bytes, order: bytes = b"<") -> bytes:
+    flags = b"K?" if kind == b"O8" else b"K\x00"
+    return (b"cnumpy\ndtype\n(" + string2(kind) + b"K\x00K\x01tR(K\x03" + string2(order) + b"NNN"
+            + b"J\xff\xff\xff\xff" * 2 + flags + b"tb")
+
+
+def array2(shape: bytes, dtype: bytes, fortran: bool, data: bytes) -> bytes:
+    return (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + string2(b"b") + b"tR(K\x01" + shape
+            + dtype + (b"\x88" if fortran else b"\x89") + data + b"tb")
+
+
+def pair2(centres: np.ndarray, fortran: bool = False, order: bytes = b"<") -> bytes:
+    """The pickle of ``np.array([centres, distortion], dtype=object)``, opcode for opcode as Python 2 wrote it."""
+    kind = centres.dtype.str[1:].encode()
+    data = centres.astype(order.decode() + kind.decode()).tobytes(order="F" if fortran else "C")
+    pixels = array2(b"K" + bytes([len(centres)]) + b"K\x03\x86", dtype2(kind, order), fortran, string2(data))
+    distortion = b"cnumpy.core.multiarray\nscalar\n" + dtype2(b"f8") + string2(struct.pack("<d", 0.0728)) + b"\x86R"
+    return (b"\x80\x02" + array2(b"K\x02\x85", dtype2(b"O8", b"|"), False, b"](" + pixels + distortion + b"e")
+            + b".")
+
+
+def saved_today(centres) -> bytes:
+    pair = np.empty(2, object)
+    pair[:] = centres, np.float64(0.0728)
+    return b"\x93NUMPY\x01\x00v\x00" + HEADER.ljust(117) + b"\n" + pickle.dumps(pair)
+
+
+LEGACY = {
+    "float64": npy(HEADER, pair2(CENTRES)),
+    "float32": npy(HEADER, pair2(CENTRES.astype(np.float32))),
+    "fortran order": npy(HEADER, pair2(CENTRES, fortran=True)),
+    "big-endian": npy(HEADER, pair2(CENTRES, order=b">")),
+    "long shape": npy(HEADER.replace(b"(2,)", b"(2L,)"), pair2(CENTRES)),
+    **{f"today, protocol {protocol}": npy(HEADER, pickle.dumps(
+        np.array([CENTRES, 0.0728], dtype=object), protocol)) for protocol in (0, 2, 3, 4)},
+    "today, float32 in fortran order": saved_today(np.asfortranarray(CENTRES, np.float32)),
+    "plain float64": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (24, 3), }", CENTRES.tobytes()),
+    "plain fortran order": npy(b"{'descr': '<f8', 'fortran_order': True, 'shape': (24L, 3L), }",
+                               CENTRES.tobytes(order="F")),
+}
+
+
+def test_the_old_opcodes_are_what_numpy_takes_for_a_pair():
+    """That the files below are well-formed is not our own reader's word alone."""
+    centres, distortion = pickle.loads(pair2(CENTRES), encoding="bytes")
+    assert np.array_equal(centres, CENTRES) and distortion == 0.0728
+    assert b"_codecs" not in pair2(CENTRES) and b"T@\x02\x00\x00" in pair2(CENTRES)
+
+
+@pytest.mark.filterwarnings("error")  # a warning would be noise on the user's screen
+@pytest.mark.parametrize("form", LEGACY)
+def test_old_palettes_load(form, tmp_path):
+    file = tmp_path / "old.npy"
+    file.write_bytes(LEGACY[form])
+    palette = Palette.load(file)
+    assert palette.centres.dtype == np.float32 and np.array_equal(palette.centres, CENTRES.astype(np.float32))
+    assert palette.labels(as_images([1, 2, 3])).shape == (1, 1, 1)
+    assert torch.equal(palette.rgb(torch.zeros(1, 1, 1))[0, :, 0, 0], torch.from_numpy(palette.centres[0]))
+
+
+def test_an_old_palette_written_by_numpys_own_save(tmp_path):
+    file = tmp_path / "old.npy"
+    np.save(file, np.array([CENTRES, 0.0728], dtype=object), allow_pickle=True)
+    assert np.array_equal(Palette.load(file).centres, CENTRES.astype(np.float32))
+
+
+# Damaged and hostile files
+
+
+class Call:
+    """Pickles as a call of ``function``."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def touch(path) -> str:
+    return f"open({str(path)!r}, 'w').close()"
+
+
+def calls(marker: Path) -> list[Call]:
+    return [Call(os.system, f"touch '{marker}'"), Call(eval, touch(marker)), Call(exec, touch(marker)),
+            Call(open, str(marker), "w"), Call(os.mkdir, str(marker)), Call(getattr, Call(__import__, "os"), "system")]
+
+
+def test_nothing_in_a_palette_is_executed(tmp_path):
+    marker, file = tmp_path / "marker", tmp_path / "evil.npy"
+    pickle.loads(pickle.dumps(calls(marker)[0]))
+    assert marker.exists(), "the attack itself does not work"
+    marker.unlink()
+    for call in calls(marker):
+        for payload in (call, [call, 0.5], np.array([CENTRES, call], dtype=object), {"centres": call}):
+            for protocol in (0, 2, 4):
+                file.write_bytes(npy(HEADER, pickle.dumps(payload, protocol)))
+                with pytest.raises(UserError) as error:
+                    Palette.load(file)
+                assert "which is not data" in one_line(error)
+                assert not marker.exists()
+    # after a palette that is complete, and behind numpy's own door
+    for body in (pair2(CENTRES)[:-1] + b"0" + pickle.dumps(calls(marker)[0])[2:],
+                 b"cnumpy.core.multiarray\n_reconstruct\n(cposix\nsystem\nU\x01xtR.",
+                 b"cnumpy\nload\n(U\x01xtR.", b"cnumpy.core.multiarray\nfromfile\n(U\x01xtR.",
+                 b"(S'touch " + str(marker).encode() + b"'\nios\nsystem\n.", b"Pos.system\n.", b"\x82\x01."):
+        file.write_bytes(npy(HEADER, body))
+        with pytest.raises(UserError):
+            Palette.load(file)
+        assert not marker.exists()
+
+
+def nested(depth: int):
+    """A list of a list ..., each twice in the next: 2**depth entries to whoever walks it, some bytes in a file."""
+    value = 0.5
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def plain_npy(array) -> bytes:
+    array = np.asarray(array)
+    return npy(f"{{'descr': {array.dtype.str!r}, 'fortran_order': False, 'shape': {array.shape}, }}".encode(),
+               array.tobytes())
+
+
+GOOD = plain_npy(CENTRES.astype(np.float32))
+BAD = {
+    "empty": b"",
+    "text": b"0.1 0.2 0.3\n",
+    "web page": b"<!DOCTYPE html><html><body>Sign in</body></html>",
+    "only the magic": b"\x93NUMPY",
+    "too long": GOOD + b"\0",
+    "too large": GOOD.ljust((1 << 20) + 1, b"\0"),
+    "nan": plain_npy(np.where(CENTRES > 0.9, np.nan, CENTRES)),
+    "inf": plain_npy(np.where(CENTRES > 0.9, np.inf, CENTRES)),
+    "values of 255": plain_npy(CENTRES * 255),
+    "beyond float32": plain_npy(CENTRES * 1e300),
+    "bytes of 255": plain_npy((CENTRES * 255).astype(np.uint8)),
+    "negative": plain_npy(CENTRES - 0.5),
+    "one colour": plain_npy(CENTRES[:1]),
+    "no colour": plain_npy(CENTRES[:0]),
+    "257 colours": plain_npy(np.zeros((257, 3))),
+    "transposed": plain_npy(CENTRES.T),
+    "rgba": plain_npy(np.zeros((24, 4))),
+    "flat": plain_npy(CENTRES.ravel()),
+    "scalar": plain_npy(0.5),
+    "a picture": plain_npy(np.zeros((24, 3, 3))),
+    "complex": plain_npy(CENTRES.astype(complex)),
+    "text numbers": plain_npy(CENTRES.astype("U4")),
+    "byte strings": plain_npy(CENTRES.astype("S4")),
+    "booleans": plain_npy(CENTRES > 0.5),
+    "dates": plain_npy(np.zeros((24, 3), "M8[s]")),
+    "records": npy(b"{'descr': [('r', '<f8'), ('g', '<f8'), ('b', '<f8')], 'fortran_order': False, 'shape': (24,)}",
+                   CENTRES.tobytes()),
+    "terabytes": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 3), }", b"\0" * 576),
+    "terabytes of records": npy(b"{'descr': '|V1000000000', 'fortran_order': False, 'shape': (1000, 3), }", b""),
+    "negative shape": npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-24, -3), }", CENTRES.tobytes()),
+    "deep header": npy(b"-" * 9000 + b"1", b""),
+    "brackets without end": npy(b"(" * 5000, b""),
+    "header of code": npy(b"{'descr': __import__('os').system('true'), 'fortran_order': False, 'shape': (2,)}", b""),
+    "header cut in a string": npy(b"{'descr': '''|O", b""),
+    "version 9": GOOD[:6] + b"\x09" + GOOD[7:],
+    "pickled: nothing": npy(HEADER, b""),
+    "pickled: a number": npy(HEADER, pickle.dumps(0.5)),
+    "pickled: no entry": npy(HEADER, pickle.dumps([])),
+    "pickled: a dict": npy(HEADER, pickle.dumps({})),
+    "pickled: lists": npy(HEADER, pickle.dumps([CENTRES.tolist(), 0.5])),
+    "pickled: a huge number": npy(HEADER, pickle.dumps([10**400, 0.5])),
+    "pickled: text": npy(HEADER, pickle.dumps(["centres", 0.5])),
+    "pickled: wrong shape": npy(HEADER, pair2(CENTRES).replace(b"K\x18K\x03", b"K\x18K\x04")),
+    "pickled: terabytes": npy(HEADER, b"\x80\x02" + array2(b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", dtype2(b"f8"),
+                                                           False, string2(b"\0" * 8)) + b"."),
+    "pickled: a list times a billion": npy(HEADER, b"\x80\x02" + array2(b"]K\x01aJ\x00\xca\x9a;\x86", dtype2(b"f8"),
+                                                                        False, string2(b"\0" * 8)) + b"."),
+    "pickled: a memo index of a billion": npy(HEADER, b"\x80\x02Nr\x00\xca\x9a;."),
+    "pickled: a string of 4 GB": npy(HEADER, b"\x80\x02T\xff\xff\xff\x7fabc."),
+    "pickled: twofold lists": npy(HEADER, pickle.dumps([nested(40), 0.5])),
+    "pickled: twofold lists in an array": npy(HEADER, b"\x80\x02" + array2(
+        b"K\x01\x85", dtype2(b"O8", b"|"), False, b"]" + pickle.dumps(nested(60), 2)[2:-1] + b"a") + b"."),
+    "pickled: a list in itself": npy(HEADER, b"\x80\x02]q\x00h\x00a."),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("what", BAD)
+def test_bad_palettes(what, tmp_path):
+    import tracemalloc
+
+    file = tmp_path / "bad.npy"
+    file.write_bytes(BAD[what])
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as error:
+            Palette.load(file)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(file) in one_line(error)
+    assert "not a palette" in one_line(error) or what == "too large"
+
+
+@pytest.mark.parametrize("what", ["empty", "web page", "nan", "brackets without end", "a folder", "missing", "system"])
+def test_a_bad_palette_ends_in_one_line(what, tmp_path, capsys):
+    file = tmp_path / "bad.npy"
+    if what == "a folder":
+        file.mkdir()
+    elif what == "system":
+        file.write_bytes(npy(HEADER, pickle.dumps(calls(tmp_path / "marker")[0])))
+    elif what != "missing":
+        file.write_bytes(BAD[what])
+    with pytest.raises(SystemExit) as exit:
+        colourization.main(["--valid", "-c", str(file), "--outdir", str(tmp_path / "out")])
+    output, error = capsys.readouterr()
+    assert exit.value.code == 2 and not output
+    assert error.startswith("error: ") and error.count("\n") == 1 and str(file) in error
+    assert not (tmp_path / "marker").exists()
+
+
+def outcome(file: Path, content: bytes) -> str:
+    """What becomes of a file: "loaded" or "refused"; anything else raises."""
+    file.write_bytes(content)
+    try:
+        palette = Palette.load(file)
+    except UserError:
+        return "refused"
+    centres = palette.centres
+    assert centres.dtype == np.float32 and centres.ndim == 2 and centres.shape[1] == 3 and 2 <= len(centres) <= 256
+    assert centres.min() >= 0 and centres.max() <= 1
+    return "loaded"
+
+
+@pytest.mark.parametrize("content", [npy(HEADER, pair2(CENTRES[:2])), saved_today(CENTRES[:2]), plain_npy(CENTRES[:2])],
+                         ids=["old", "old, saved today", "plain"])
+def test_a_palette_cut_anywhere(content, tmp_path):
+    assert outcome(tmp_path / "whole.npy", content) == "loaded"
+    for length in range(len(content)):
+        assert outcome(tmp_path / "cut.npy", content[:length]) == "refused"
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """The content with some bytes changed, and now and then some cut out or doubled."""
+    content = bytearray(content)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        place = rng.randrange(min(len(content), rng.choice([150, 600, 10**6])))  # rather in the head than in the data
+        kind = rng.randrange(8)
+        if kind == 0:
+            del content[place:place + rng.randrange(1, 20)]
+        elif kind == 1:
+            content[place:place] = content[place:place + rng.randrange(1, 20)]
+        elif kind == 2:
+            content[place] ^= 1 << rng.randrange(8)
+        else:
+            content[place] = rng.randrange(256)
+    return bytes(content)
+
+
+@pytest.mark.filterwarnings("error")
+def test_damaged_palettes_load_or_are_refused(tmp_path):
+    rng = random.Random(int(os.environ.get("FUZZ_SEED", 0)))
+    forms = [GOOD, LEGACY["float64"], LEGACY["today, protocol 4"]]
+    outcomes = [outcome(tmp_path / "x.npy", damaged(form, rng))
+                for _ in range(int(os.environ.get("FUZZ_CASES", 300)) // 3) for form in forms]
+    assert set(outcomes) == {"loaded", "refused"}
