@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import flags
-from colour.cli import Parser, command, folder_for
+from colour import flags, photos
+from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring
 from colourization import (
     CNN,
@@ -52,22 +52,29 @@ def build_parser() -> Parser:
     flags.add_training_flags(parser)
     flags.add_data_flags(parser)
     flags.add_result_flags(parser)
+    flags.add_photo_flags(parser)
     return parser
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int | None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
     colouring = Colouring(palette=None, keep_grey=args.keep_grey)
     network_flags = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
     outdir = folder_for(args.outdir, "--outdir")
 
+    if args.train and args.image:
+        raise UserError("--train and --image are two different jobs: give one of them")
     if not args.train:
         path = Path(args.checkpoint or default_checkpoint("regression_cnn", args.kernel, args.num_filters))
         network, _ = load_model(path, **network_flags)
+        network.to(device)
+        if args.image:
+            return photos.colour_files(args.image, network, colouring, outdir=outdir, suffix="RegressionCNN",
+                                       size=args.size)
         data, valid = load_sets(args.category, args.data, args.holdout, device)
-        figures = evaluate(network.to(device), valid, colouring=colouring)
+        figures = evaluate(network, valid, colouring=colouring)
         summary = f"Val Loss (mean squared error): {figures['loss']:.6f}"
         print(summary)
         report({path.stem: figures}, data, valid, None, args.metrics)

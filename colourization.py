@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from colour import checkpoints, flags, plots
+from colour import checkpoints, flags, photos, plots
 from colour.augment import augmented
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring, most_probable
@@ -605,18 +605,22 @@ def build_parser() -> Parser:
                           help="start the UNets' last layer from the best guess by a pixel's own grey")
     flags.add_data_flags(parser)
     flags.add_decoding_flags(flags.add_result_flags(parser))
+    flags.add_photo_flags(parser)
     return parser
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int | None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
     palette = Palette.load(args.colours)
-    colouring = Colouring(palette, args.decode, args.temperature, args.keep_grey)
+    decoder = args.decode or ("annealed" if args.image else "argmax")
+    colouring = Colouring(palette, decoder, args.temperature, args.keep_grey)
     network_flags = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
     outdir = folder_for(args.outdir, "--outdir")
 
+    if sum(map(bool, (args.valid, args.compare, args.image))) > 1:
+        raise UserError("--valid, --compare and --image are three different jobs: give one of them")
     if args.compare:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
         picture = outdir / "compare.png"
@@ -624,11 +628,16 @@ def main(argv: list[str] | None = None) -> None:
         print(f"picture in {picture}")
         return
 
-    if args.valid:
+    if args.valid or args.image:
         path = Path(args.checkpoint or default_checkpoint(args.model or "CNN", args.kernel, args.num_filters))
         network, sidecar = load_model(path, palette=palette, **network_flags)
+        network.to(device)
+    if args.image:
+        return photos.colour_files(args.image, network, colouring, outdir=outdir, suffix=sidecar["model"],
+                                   size=args.size)
+    if args.valid:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
-        figures = evaluate(network.to(device), valid, colouring=colouring)
+        figures = evaluate(network, valid, colouring=colouring)
         summary = f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
         print(summary)
         report({path.stem: figures}, data, valid, palette, args.metrics)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from colour import augment, palette
+from colour import augment, palette, photos
 from colour.cli import Parser, number
 from colour.decode import DECODERS, TEMPERATURE
 from colour.files import ROOT
@@ -73,12 +73,22 @@ def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 
 def add_decoding_flags(group) -> None:
-    group.add_argument("--decode", choices=DECODERS, default="argmax",
-                       help="a pixel's most probable colour, the mean colour, or the mean at --temperature")
+    group.add_argument("--decode", choices=DECODERS,
+                       help="a pixel's most probable colour, the mean colour, or the mean at --temperature "
+                            "(default: argmax, and annealed with --image)")
     group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
                        help="of --decode annealed: towards 0 the most probable colour, 1 the mean")
     group.add_argument("--compare", nargs="+", metavar="FILE",
                        help="draw and score several weight files on the same horses, regression included")
+
+
+def add_photo_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("your own photos")
+    group.add_argument("--image", nargs="+", metavar="FILE_OR_DIR",
+                       help="colour these photos, and those in these folders, with the weights of --checkpoint")
+    group.add_argument("--size", type=number(int, 4, 1024), default=photos.SIZE, metavar="N",
+                       help="the network sees a photo reduced to as many pixels as N x N; it learnt to tell grass from "
+                            "horse at 32 x 32, and a larger N gives finer colour in smaller, less likely patches")
 
 
 def _augmentations(text: str) -> tuple[str, ...]:

@@ -154,7 +154,8 @@ def short(tmp_path, *more):
     (["--temperature", 0], "--temp"),
     (["--category", "unicorn"], "unicorn"), (["--colours", "none.npy"], "none.npy"), (["--data", "nowhere"], "nowhere"),
     (["--unknown"], "--unknown"), (["--val"], "--val"), (["--compare", "none.pkl"], "none.pkl"),
-    (["--valid", "--checkpoint", "none.pkl"], "none.pkl"), (["--grey_start", "-m", "CNN"], "--grey_start"),
+    (["--valid", "--checkpoint", "none.pkl"], "none.pkl"), (["--valid", "--image", "x.jpg"], "--image"),
+    (["--grey_start", "-m", "CNN"], "--grey_start"),
 ])
 def test_refused_flags(capsys, tmp_path, flags, said):
     assert said in refused(capsys, colourization.main, *short(tmp_path), "--checkpoint", tmp_path / "x.pkl", *flags)

@@ -172,10 +172,11 @@ def test_adam_is_adam(horses):
         grey = horses.images[index].float().mean(1, keepdim=True) / 256
         F.cross_entropy(reference(grey), horses.labels[index].long()).backward()
         optimizer.step()
-    for name, value in model.state_dict().items():
-        if name.endswith(".0.bias") or "running" in name:
-            continue  # the norm takes these biases out again: their gradient is rounding, which Adam blows up
-        assert torch.allclose(value.float(), reference.state_dict()[name].float(), atol=1e-5), name
+    # Outputs, not weights: biases before a norm have no gradient but rounding, which Adam blows up.
+    grey = grey_of(horses.images[:50].float() / 256)
+    with torch.no_grad():
+        assert torch.allclose(model.train()(grey), reference(grey), atol=1e-3)
+        assert not torch.allclose(network().train()(grey), reference(grey), atol=1e-2)
 
 
 def test_grey_start_is_the_best_guess_by_grey_alone(horses):

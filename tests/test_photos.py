@@ -1,0 +1,376 @@
+"""Photographs in and out: every kind of file, every size, and nothing that existed is lost."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from colour import images, photos
+from colour.cli import UserError
+from colour.decode import Colouring
+from colour.files import sha256
+from colour.palette import Palette
+from colour.photos import colour_files
+from colour_regression import RegressionCNN
+from colourization import CNN, DilatedUNet, UNet
+
+
+def vivid(network):
+    """A random network in eval mode, sure of its colours."""
+    with torch.no_grad():
+        network.finalconv.weight *= 1000
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return vivid(UNet(3, 4, 24))
+
+
+@pytest.fixture(scope="module")
+def colouring():
+    return Colouring(Palette.load(), "annealed", keep_grey=True)
+
+
+@pytest.fixture
+def run(network, colouring, tmp_path):
+    def run(*paths, **options):
+        return colour_files(paths, network, colouring, **{"outdir": tmp_path / "out", "suffix": "UNet"} | options)
+
+    return run
+
+
+def noise(*shape, top=256, dtype=np.uint8, seed=0):
+    """Smooth enough for a palette, with every extreme."""
+    values = np.random.default_rng(seed).integers(0, top, shape)
+    values[0], values[-1] = 0, top - 1
+    return values.astype(dtype)
+
+
+RGB = noise(30, 41, 3)
+GREY = noise(30, 41)
+ALPHA = noise(30, 41, seed=1)
+DEEP = noise(30, 41, top=65536, dtype=np.uint16)
+FLOATS = np.linspace(0, 1, 30 * 41, dtype=np.float32).reshape(30, 41)
+
+
+def picture(array, mode=None):
+    image = Image.fromarray(array)
+    return image.convert(mode) if mode else image
+
+
+def three(grey):
+    return np.repeat(np.asarray(grey)[..., None], 3, axis=-1)
+
+
+def palette_picture():
+    return picture(RGB).quantize(16)
+
+
+def as_rgb(image):
+    return np.asarray(image.convert("RGB"))
+
+
+LAYERS = np.dstack([RGB, ALPHA])
+KINDS = {  # name: the picture, how it is saved, RGB as it should be read (None: as Pillow reads the file), alpha
+    "rgb.png": (picture(RGB), {}, RGB, None),
+    "rgb.bmp": (picture(RGB), {}, RGB, None),
+    "rgb.ppm": (picture(RGB), {}, RGB, None),
+    "rgb.tga": (picture(RGB), {}, RGB, None),
+    "rgb.jpg": (picture(RGB), {}, None, None),
+    "rgba.png": (picture(LAYERS), {}, RGB, ALPHA),
+    "rgba.tif": (picture(LAYERS), {}, RGB, ALPHA),
+    "rgba.webp": (picture(LAYERS), {"lossless": True, "exact": True}, RGB, ALPHA),
+    "transparent.png": (picture(RGB), {"transparency": tuple(RGB[3, 3].tolist())}, RGB,
+                        np.where((RGB[3, 3] == RGB).all(axis=-1), 0, 255)),
+    "grey.png": (picture(GREY), {}, three(GREY), None),
+    "grey.jpg": (picture(GREY), {"quality": 90}, None, None),
+    "grey_alpha.png": (picture(np.dstack([GREY, ALPHA])), {}, three(GREY), ALPHA),
+    "one_bit.png": (picture(GREY > 99), {}, three((GREY > 99) * 255), None),
+    "one_bit.tif": (picture(GREY > 99), {"compression": "group4"}, three((GREY > 99) * 255), None),
+    "palette.png": (palette_picture(), {}, as_rgb(palette_picture()), None),
+    "palette_alpha.png": (palette_picture(), {"transparency": 5}, as_rgb(palette_picture()),
+                          np.where(np.asarray(palette_picture()) == 5, 0, 255)),
+    "animation.gif": (palette_picture(), {"save_all": True, "append_images": [picture(255 - RGB)]}, None, None),
+    "animation.png": (picture(RGB), {"save_all": True, "append_images": [picture(255 - RGB)]}, RGB, None),
+    "animation.webp": (picture(RGB), {"save_all": True, "append_images": [picture(255 - RGB)], "lossless": True},
+                       RGB, None),
+    "pages.tif": (picture(RGB), {"save_all": True, "append_images": [picture(255 - RGB)]}, RGB, None),
+    "deflated.tif": (picture(RGB), {"compression": "tiff_adobe_deflate"}, RGB, None),
+    "sixteen.png": (picture(DEEP), {}, three(np.round(DEEP / 257)), None),
+    "sixteen.tif": (picture(DEEP), {}, three(np.round(DEEP / 257)), None),
+    "sixteen_big_endian.tif": (Image.frombytes("I;16B", (41, 30), DEEP.astype(">u2").tobytes()), {},
+                               three(np.round(DEEP / 257)), None),
+    "dark_sixteen.tif": (picture(DEEP // 300), {}, three(np.round(DEEP // 300 / 257)), None),
+    "int32.tif": (picture(DEEP.astype(np.int32)), {}, three(np.round(DEEP / 257)), None),
+    "large_int32.tif": (picture(DEEP.astype(np.int32) * 1000), {}, three(np.round(DEEP / 257)), None),
+    "float.tif": (picture(FLOATS), {}, three(np.round(FLOATS * 255)), None),
+    "float_255.tif": (picture(FLOATS * 255), {}, three(np.round(FLOATS * 255)), None),
+    "float_below_0.tif": (picture(FLOATS * 2 - 1), {}, three(np.round((FLOATS * 2 - 1).clip(0, 1) * 255)), None),
+    "cmyk.tif": (picture(RGB).convert("CMYK"), {}, as_rgb(picture(RGB).convert("CMYK")), None),
+    "cmyk.jpg": (picture(RGB).convert("CMYK"), {}, None, None),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_file_keeps_size_brightness_and_alpha(name, tmp_path, run):
+    image, options, rgb, alpha = KINDS[name]
+    path = tmp_path / name
+    image.save(path, **options)
+    assert run(path) == 0
+    with Image.open(tmp_path / "out" / f"{path.stem}_UNet.png") as result:
+        assert (result.format, result.mode) == ("PNG", "RGB" if alpha is None else "RGBA")
+        pixels = np.asarray(result)
+    if rgb is None:
+        with Image.open(path) as file:
+            rgb = as_rgb(file)
+    assert (pixels[..., :3].sum(axis=-1, dtype=int) == rgb.sum(axis=-1, dtype=int)).all()
+    if ((rgb > 60) & (rgb < 196)).any():  # black and white have no room for colour
+        assert np.ptp(pixels[..., :3], axis=-1).max() > 30
+    if alpha is not None:
+        assert (pixels[..., 3] == alpha).all()
+
+
+def test_lab(tmp_path, run):
+    """Lightness 0 to 100 % without colour is read as grey from black to white."""
+    lab = np.zeros((20, 256, 3), np.uint8)
+    lab[..., 0] = np.arange(256)
+    Image.frombytes("LAB", (256, 20), lab.tobytes()).save(tmp_path / "lab.tif")
+    rgb = np.asarray(images.read(tmp_path / "lab.tif"), dtype=int)
+    assert np.ptp(rgb, axis=-1).max() <= 4 and rgb[0, 0].max() <= 4 and rgb[0, -1].min() >= 251
+    assert (np.diff(rgb.mean(axis=-1)) >= 0).all()
+    assert run(tmp_path / "lab.tif") == 0
+
+
+@pytest.mark.parametrize(("orientation", "upright"), [
+    (1, lambda x: x), (2, np.fliplr), (3, lambda x: np.rot90(x, 2)), (4, np.flipud),
+    (5, lambda x: x.swapaxes(0, 1)), (6, lambda x: np.rot90(x, -1)),
+    (7, lambda x: np.rot90(x.swapaxes(0, 1), 2)), (8, np.rot90)])
+def test_the_orientation_of_the_camera_is_applied_once(orientation, upright, tmp_path, run):
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture(RGB).save(tmp_path / "a.png", exif=exif)
+    assert run(tmp_path / "a.png") == 0
+    with Image.open(tmp_path / "out" / "a_UNet.png") as result:
+        assert not result.getexif()
+        assert (np.asarray(result).sum(axis=-1) == upright(RGB).sum(axis=-1)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_does_not_matter(tmp_path):
+    picture(RGB).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
+    assert images.read(tmp_path / "a.jpg").size == (41, 30)
+
+
+def test_a_profile_is_kept_where_it_is_still_true(tmp_path, run):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture(RGB).save(tmp_path / "rgb.png", icc_profile=srgb)
+    picture(RGB).convert("CMYK").save(tmp_path / "cmyk.tif", icc_profile=srgb.replace(b"RGB XYZ ", b"CMYKXYZ ", 1))
+    assert run(tmp_path) == 0
+    with Image.open(tmp_path / "out" / "rgb_UNet.png") as rgb, Image.open(tmp_path / "out" / "cmyk_UNet.png") as cmyk:
+        assert rgb.info["icc_profile"] == srgb
+        assert "icc_profile" not in cmyk.info
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 2), (3, 500), (4000, 3), (5, 7), (200_000, 1), (1030, 515)])
+def test_sizes(width, height, tmp_path, run):
+    pixels = noise(height, width, 3)
+    picture(pixels).save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png") == 0
+    with Image.open(tmp_path / "out" / "a_UNet.png") as result:
+        assert result.size == (width, height)
+        assert (np.asarray(result).sum(axis=-1, dtype=int) == pixels.sum(axis=-1, dtype=int)).all()
+    with Image.open(tmp_path / "out" / "a_UNet_compare.png") as compare:
+        assert max(compare.size) <= 1600
+
+
+@pytest.mark.parametrize("size", [4, 32, 100])
+@pytest.mark.parametrize("make", [lambda: CNN(3, 4, 24), lambda: DilatedUNet(3, 4, 24), lambda: RegressionCNN(3, 4)])
+def test_networks_and_working_sizes(make, size, tmp_path, run, colouring):
+    torch.manual_seed(0)
+    network = vivid(make())
+    decoding = colouring._replace(palette=None) if isinstance(network, RegressionCNN) else colouring
+    picture(RGB).save(tmp_path / "a.png")
+    assert colour_files([tmp_path / "a.png"], network, decoding, outdir=tmp_path, suffix="X", size=size) == 0
+    with Image.open(tmp_path / "a_X.png") as result:
+        assert (np.asarray(result).sum(axis=-1) == RGB.sum(axis=-1)).all()
+
+
+def test_any_coefficients_give_bytes_of_the_same_sum():
+    pixels = noise(600, 520, 3)
+    pixels[:256, :, :] = np.arange(256)[:, None, None]
+    pixels[300:320] = pixels[300:320] // 255 * 255
+    generator = np.random.default_rng(0)
+    for spread in (1e-3, 0.1, 10, 1e6):
+        image = picture(pixels)
+        photos.tint(image, generator.normal(0, spread, (2, 3, 9, 8)).astype(np.float32))
+        result = np.asarray(image)
+        assert (result.sum(axis=-1, dtype=int) == pixels.sum(axis=-1, dtype=int)).all()
+
+
+def test_tiles_leave_no_seams(monkeypatch):
+    coefficients = np.random.default_rng(0).normal(0, 0.2, (2, 3, 9, 8)).astype(np.float32)
+    results = []
+    for tile in (17, 1000):
+        monkeypatch.setattr(photos, "TILE", tile)
+        image = picture(LAYERS)
+        photos.tint(image, coefficients)
+        results.append(np.asarray(image).astype(int))
+    assert abs(results[0] - results[1]).max() <= 1
+
+
+def test_guided_filter_against_least_squares():
+    """In each window a line is fitted; each pixel takes the mean of the lines of the windows it is in."""
+    generator = np.random.default_rng(0)
+    grey, chroma = generator.random((6, 7)), generator.normal(0, 0.1, (3, 6, 7))
+    padded = np.pad(grey, 1, mode="edge"), np.pad(chroma, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    lines = np.empty((2, 3, 6, 7))
+    for c, i, j in np.ndindex(3, 6, 7):
+        x, y = padded[0][i:i + 3, j:j + 3].ravel(), padded[1][c, i:i + 3, j:j + 3].ravel()
+        # The penalty on the slope as one more equation; the offset carries none.
+        design = np.vstack([np.stack([x, np.ones(9)], axis=1), [np.sqrt(9 * photos.EPSILON), 0]])
+        lines[:, c, i, j] = np.linalg.lstsq(design, np.append(y, 0), rcond=None)[0]
+    lines = np.pad(lines, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    expected = sum(lines[..., i:i + 6, j:j + 7] for i in range(3) for j in range(3)) / 9
+    np.testing.assert_allclose(photos.guided(grey, chroma), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_colour_stops_at_an_edge():
+    """A red half beside a grey one, at 40 times the network's size: beyond the edge there is but a trace of red."""
+    grey = np.full((16, 16), 0.3)
+    grey[:, 8:] = 0.8
+    chroma = np.zeros((3, 16, 16))
+    chroma[:, :, :8] = np.array([0.2, -0.1, -0.1])[:, None, None]
+    image = picture(np.kron(three((grey * 256).astype(np.uint8)), np.ones((40, 40, 1), np.uint8)))
+    photos.tint(image, photos.guided(grey, chroma).astype(np.float32))
+    red = np.asarray(image)[300, :, 0].astype(int) - np.asarray(image)[300, :, 1]
+    assert red[:320].min() > 60 and red[320:].max() < 20  # enlarged by itself it would be 38 at the edge
+
+
+def header(width, height):
+    """A PNG that claims a size, and ends where the pixels begin."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\0\0\1\0IDAT"
+
+
+def truncated_jpeg(tmp_path):
+    path = tmp_path / "whole.jpeg"
+    picture(RGB).save(path)
+    data = path.read_bytes()
+    path.unlink()
+    return data[:len(data) // 2]
+
+
+@pytest.mark.parametrize(("name", "make", "said"), [
+    ("truncated.jpg", truncated_jpeg, "truncated"),
+    ("text.png", lambda _: b"not a picture\n", "not a picture"),
+    ("empty.png", lambda _: b"", "not a picture"),
+    ("bomb.png", lambda _: header(100_000, 100_000), "more than 50 megapixels"),
+    ("warned.png", lambda _: header(10_000, 10_000), "more than 50 megapixels"),
+    ("large.png", lambda _: header(50_000_001, 1), "more than 50 megapixels"),
+    ("cut.png", lambda _: header(10, 10), "damaged"),
+])
+def test_a_folder_with_an_unreadable_file(name, make, said, tmp_path, run, capsys, recwarn):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / name).write_bytes(make(tmp_path))
+    picture(RGB).save(folder / "a.png")
+    picture(RGB).save(folder / "z.jpg")
+    assert run(folder) == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a_UNet.png", "a_UNet_compare.png", "z_UNet.png", "z_UNet_compare.png"]
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and name in lines[0] and said in lines[0]
+    assert "Traceback" not in err and not recwarn.list
+
+
+def test_a_result_that_cannot_be_written_is_reported(tmp_path, run, capsys):
+    picture(RGB).save(tmp_path / "a.png")
+    (tmp_path / "out" / "a_UNet.png").mkdir(parents=True)
+    assert run(tmp_path / "a.png") == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_UNet.png"]
+
+
+def test_photos_of_the_same_name_have_results_of_their_own(tmp_path, run, capsys):
+    for i, name in enumerate(("a.png", "b/a.jpg", "b/A.png", "c/a-2.png", "c/deep/a.webp")):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (10 + i, 10)).save(path)
+    assert run(tmp_path / "in", tmp_path / "in" / "a.png", tmp_path / "in" / "b") == 0
+    widths = {path.name: Image.open(path).width for path in (tmp_path / "out").glob("*_UNet.png")}
+    assert widths == {"a_UNet.png": 10, "A-2_UNet.png": 12, "a-3_UNet.png": 11, "a-2-2_UNet.png": 13,
+                      "a-4_UNet.png": 14}
+    assert capsys.readouterr().out.count("\n") == 5
+
+
+def test_an_input_is_never_overwritten(tmp_path, run):
+    """Not even by one photo whose result would have the name of another, or by a link to it."""
+    for name in ("a.png", "a_UNet.png", "a-2_UNet_compare.png", "b.jpg"):
+        picture(noise(8, 9, 3, seed=len(name))).save(tmp_path / name)
+    (tmp_path / "b_UNet.png").symlink_to(tmp_path / "b.jpg")
+    inputs = [tmp_path / name for name in ("a.png", "a_UNet.png", "a-2_UNet_compare.png", "b.jpg")]
+    before = [sha256(path) for path in inputs]
+    for _ in range(2):  # again, over its own results
+        assert run(*inputs, outdir=tmp_path) == 0
+        assert [sha256(path) for path in inputs] == before
+        results = {path.name for path in tmp_path.iterdir()} - {path.name for path in inputs}
+        assert results == {"a-3_UNet.png", "a-3_UNet_compare.png", "a_UNet_UNet.png", "a_UNet_UNet_compare.png",
+                           "a-2_UNet_compare_UNet.png", "a-2_UNet_compare_UNet_compare.png",
+                           "b_UNet.png", "b-2_UNet.png", "b-2_UNet_compare.png"}
+
+
+def test_a_folder_is_searched_for_pictures_only(tmp_path, run):
+    picture(RGB).save(tmp_path / "a.PNG")
+    for name in ("notes.txt", "film.mpg", ".hidden.png", ".thumbnails/a.png", "x.png/b.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    (tmp_path / "x.png" / "b.jpg").unlink()
+    for suffix in ("UNet", "CNN"):  # the second does not colour what the first made
+        assert run(tmp_path, outdir=tmp_path, suffix=suffix) == 0
+    assert {path.name for path in tmp_path.glob("a*")} == {
+        "a.PNG", "a_UNet.png", "a_UNet_compare.png", "a_CNN.png", "a_CNN_compare.png"}
+
+
+def test_nothing_to_do(tmp_path, run):
+    with pytest.raises(UserError, match="no pictures in"):
+        run(tmp_path)
+    with pytest.raises(UserError, match="there is no .*gone.jpg"):
+        run(tmp_path, tmp_path / "gone.jpg")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("pixels", "width", "height"), [
+    (noise(300, 400, 3), 3 * 400 + 16, 300),
+    (three(noise(300, 400)), 2 * 400 + 8, 300),
+    (noise(1000, 1200, 3), 1600, 440),
+    (noise(100, 2000, 3), 1600, 3 * 80 + 16),
+    (noise(1000, 2001, 3), 1600, 3 * 800 + 16),
+    (noise(1000, 2000, 3), 3 * 528 + 16, 264),
+    (noise(20, 30, 4), 3 * 30 + 16, 20),
+])
+def test_the_comparison(pixels, width, height, tmp_path, run):
+    """Grey, coloured and the original, unless that had no colour; a panorama's below each other."""
+    picture(pixels).save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png") == 0
+    with Image.open(tmp_path / "out" / "a_UNet_compare.png") as compare:
+        assert (compare.mode, compare.size) == ("RGB", (width, height))
+
+
+def test_the_comparison_shows_grey_first_and_the_original_last(tmp_path, run):
+    picture(RGB).save(tmp_path / "a.png")
+    assert run(tmp_path / "a.png") == 0
+    with Image.open(tmp_path / "out" / "a_UNet_compare.png") as compare:
+        sheet = np.asarray(compare)
+    with Image.open(tmp_path / "out" / "a_UNet.png") as result:
+        coloured = np.asarray(result)
+    assert (sheet[:, :41] == three(np.round(RGB.mean(axis=-1)))).all()
+    assert (sheet[:, 49:90] == coloured).all()
+    assert (sheet[:, 98:] == RGB).all()
