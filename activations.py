@@ -19,7 +19,7 @@ from torch import nn
 from colour import flags, plots
 from colour.cli import Parser, command, folder_for, number
 from colour.decode import TEMPERATURE, decode
-from colour.files import ROOT
+from colour.files import ROOT, shown
 from colour.palette import Palette
 from colourization import MODELS, default_checkpoint, grey_of, load_model, pick_device
 from load_data import load_horses
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     plots.picture(folder / "input.png", rgb[0])
     plots.picture(folder / "input_grey.png", grey_of(rgb)[0])
     plots.picture(folder / f"{name}_prediction.png", decode(logits, palette)[0])
-    print(f"test horse {args.index}, {name} from {checkpoint}; in {folder}:")
+    print(f"test horse {args.index}, {name} from {shown(checkpoint)}; in {shown(folder)}:")
     print(f"input.png, input_grey.png, {name}_prediction.png")
     for block, channels in activations.items():
         plots.sheet(folder / f"{name}_{block}.png", channels[0], f"{name} {block}, horse {args.index}",

@@ -13,6 +13,7 @@ from torch import nn
 from colour import flags, photos
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring
+from colour.files import shown
 from colourization import (
     CNN,
     command_line,
@@ -26,6 +27,7 @@ from colourization import (
     pick_device,
     report,
 )
+from load_data import category_name
 
 
 def conv2d(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> int | None:
         report({path.stem: figures}, data, valid, None, args.metrics)
         picture = outdir / "regression_output.png"
         draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
-        print(f"picture in {picture}")
+        print(f"picture in {shown(picture)}")
         return
 
     torch.manual_seed(args.seed)
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None) -> int | None:
     data, valid = load_sets(args.category, args.data, args.holdout, device)
     fit(network, data, valid, model="RegressionCNN", checkpoint=checkpoint, palette=None, outdir=outdir,
         draw=functools.partial(draw_strip, network, colouring), command=command_line(__file__, argv),
-        **{name: getattr(args, name) for name in flags.FIT})
+        category=category_name(args.category, args.data), **{name: getattr(args, name) for name in flags.FIT})
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from colour import checkpoints, flags, photos, plots
 from colour.augment import augmented
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring, most_probable
-from colour.files import ROOT, atomic_write, sha256
+from colour.files import ROOT, atomic_write, sha256, shown
 from colour.metrics import Scores, baselines, table
 from colour.palette import Palette
 from load_data import category_name, load_category
@@ -270,8 +270,9 @@ def start_from_grey(network: UNet, data: Data) -> None:
 
     num_colours, _, kernel, _ = network.finalconv.weight.shape
     levels = 3 * 255 + 1  # of the sum of three bytes
-    pairs = data.images.sum(dim=1) * num_colours + data.labels
-    counts = pairs.flatten().bincount(minlength=levels * num_colours).view(levels, num_colours).cpu()
+    counts = sum((images.sum(dim=1) * num_colours + labels).flatten().bincount(minlength=levels * num_colours)
+                 for images, labels in zip(data.images.split(1000), data.labels.split(1000)))
+    counts = counts.view(levels, num_colours).cpu()
     grey, label = counts.nonzero(as_tuple=True)
     colours = label.unique()
     mean, spread = 0.5, 0.25  # brings grey near to what the solver expects: mean 0, deviation 1
@@ -454,7 +455,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     folder_for(outdir, "--outdir")
     bf16 = precision == "bf16" or precision == "auto" and native_bf16(data.images.device)
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
-    run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category_name(category),
+    run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category,
            "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init),
            "grey_start": grey_start, "precision": "bf16" if bf16 else "fp32", **hyperparameters}
     if hyperparameters["schedule"] == "onecycle":
@@ -488,7 +489,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
         raise SystemExit(130) from None
     curve = outdir / "training_curve.png"
     plots.training_curve(curve, history, title=checkpoint.stem)
-    print(f"weights in {checkpoint}, training curve in {curve}")
+    print(f"weights in {shown(checkpoint)}, training curve in {shown(curve)}")
 
 
 def state_to_resume(checkpoint: Path, run: dict) -> dict | None:
@@ -503,7 +504,7 @@ def state_to_resume(checkpoint: Path, run: dict) -> dict | None:
     for name in run.keys() | state["run"].keys():
         then, now = state["run"].get(name), run.get(name)
         if then != now:
-            flag = "--colours" if name == "palette_sha256" else f"--{name}"
+            flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")
             raise UserError(f"--resume: the training of {checkpoint} had {name} {then}, not {now}: "
                             f"give {flag} as then, or train anew with --overwrite")
     return state
@@ -555,7 +556,7 @@ def report(results: dict[str, dict], data: Data, valid: Data, palette: Palette |
     if metrics:
         with atomic_write(metrics) as file:
             file.write(json.dumps(rows, indent=1).encode() + b"\n")
-        print(f"scores in {metrics}")
+        print(f"scores in {shown(metrics)}")
 
 
 def compare(files: list[str], colouring: Colouring, data: Data, valid: Data, picture: Path) -> dict[str, dict]:
@@ -625,7 +626,7 @@ def main(argv: list[str] | None = None) -> int | None:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
         picture = outdir / "compare.png"
         report(compare(args.compare, colouring, data, valid, picture), data, valid, palette, args.metrics)
-        print(f"picture in {picture}")
+        print(f"picture in {shown(picture)}")
         return
 
     if args.valid or args.image:
@@ -643,7 +644,7 @@ def main(argv: list[str] | None = None) -> int | None:
         report({path.stem: figures}, data, valid, palette, args.metrics)
         picture = outdir / f"eval_{sidecar['model']}.png"
         draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
-        print(f"picture in {picture}")
+        print(f"picture in {shown(picture)}")
         return
 
     torch.manual_seed(args.seed)
@@ -662,7 +663,8 @@ def main(argv: list[str] | None = None) -> int | None:
         start_from_grey(network, data)
     fit(network, data, valid, model=model, checkpoint=checkpoint, palette=palette, outdir=outdir,
         draw=functools.partial(draw_strip, network, colouring), command=command_line(__file__, argv),
-        grey_start=args.grey_start, **{name: getattr(args, name) for name in flags.FIT})
+        category=category_name(args.category, args.data), grey_start=args.grey_start,
+        **{name: getattr(args, name) for name in flags.FIT})
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""CIFAR-10 as uint8 arrays: the horses that come with this project, or all of it from the verified archive.
+"""Pictures to learn from, as uint8 arrays: CIFAR-10's horses or all of it, ImageNet32, or a folder of one's own.
 
-    python load_data.py                      # look at the horses
+    python load_data.py                      # look at the horses, which come with this project
     python load_data.py --category all       # fetch CIFAR-10 (170 MB) into data/ and look at it
+    python load_data.py --data FOLDER        # a folder of pictures, or of ImageNet32's batch files
 
-Pictures are uint8 (N, 3, 32, 32) in the order of CIFAR, so picture 7 is the same picture for everybody.
+They are uint8 (N, 3, 32, 32), and CIFAR's in its order, so picture 7 is the same picture for everybody.
 """
 
 import hashlib
-import operator
 import os
-import pickle
 import shutil
 import sys
 import tempfile
@@ -20,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from colour.batches import IMAGENET32_FILE, IMAGENET32_LABELS, Arrays, Batches, load_imagenet32, read_batches
 from colour.cli import Parser, UserError, command
-from colour.files import ROOT, load_numpy_pickle, sha256
+from colour.files import ROOT, sha256
 
 CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HORSE = CATEGORIES.index("horse")
@@ -32,12 +32,13 @@ HORSES_SHA256 = {  # of the raw bytes of each array
 }
 
 FOLDER = "cifar-10-batches-py"
+ARCHIVE = "cifar-10-python.tar.gz"
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_BATCHES = ("test_batch",)
 BATCH_LENGTH = 10_000  # pictures in one batch file
 BATCH_MAX_BYTES = 64 << 20  # twice what a batch takes: nothing larger is read or unpacked
 
-Arrays = tuple[np.ndarray, np.ndarray]  # x_train, x_test; or x, y: pictures and their labels
+CIFAR10_DATA, IMAGENET32_DATA, PICTURES = "CIFAR-10", "ImageNet32", "pictures"  # what --data can be
 
 
 class Source(NamedTuple):
@@ -66,18 +67,50 @@ def category_number(category: str | int) -> int | None:
     raise UserError(f"unknown category {str(category)!r}: choose one of {', '.join(CATEGORIES)}, 0 to 9, or all")
 
 
-def category_name(category: str | int) -> str:
-    """The name of a category given by name or number, or ``"all"``; ``UserError`` if there is none such."""
-    number = category_number(category)
+def choose(category: str | int, data_dir: str | Path | None = None) -> tuple[str, int | None]:
+    """What the data at ``data_dir`` are, and the label that ``category`` has there, ``None`` for all labels.
+
+    They are ``CIFAR10_DATA``, also where it is yet to be fetched to, ``IMAGENET32_DATA`` or ``PICTURES``. The
+    default category, horse, means all that others than CIFAR-10 have. Raises ``UserError`` for an unknown one.
+    """
+    kind, text = _kind(data_dir), str(category).strip().lower()
+    if kind == CIFAR10_DATA:
+        return kind, category_number(category)
+    if text in ("horse", "all"):
+        return kind, None
+    if kind == IMAGENET32_DATA and text in map(str, IMAGENET32_LABELS):
+        return kind, int(text)
+    remedy = "leave out --category" + (" or give a label, 1 to 1000" if kind == IMAGENET32_DATA else "")
+    raise UserError(f"{data_dir} holds {kind}, not CIFAR-10, and no category {str(category)!r}: {remedy}")
+
+
+def _kind(data_dir: str | Path | None) -> str:
+    if data_dir is None or not Path(data_dir).is_dir():
+        return CIFAR10_DATA
+    names = {name for name in os.listdir(data_dir) if not name.startswith(".")}
+    if any(map(IMAGENET32_FILE.fullmatch, names)):
+        return IMAGENET32_DATA
+    cifar10 = {*TRAIN_BATCHES, *TEST_BATCHES, FOLDER, ARCHIVE, f"{ARCHIVE}.part", HORSES.name}
+    return PICTURES if names and not names & cifar10 else CIFAR10_DATA
+
+
+def category_name(category: str | int, data_dir: str | Path | None = None) -> str:
+    """What a sidecar calls the pictures: a category of CIFAR-10 by its name, "all", or which others they are."""
+    kind, number = choose(category, data_dir)
+    if kind == PICTURES:
+        return f"pictures in {Path(data_dir).resolve().name}"
+    if kind == IMAGENET32_DATA:
+        return kind if number is None else f"{kind}, label {number}"
     return "all" if number is None else CATEGORIES[number]
 
 
 def load_category(category: str | int = "horse", data_dir: str | Path | None = None) -> Arrays:
     """Pictures of one category by name or number, or of ``"all"``: x_train, x_test as uint8 (N, 3, 32, 32).
 
-    Horses come from the embedded file unless ``data_dir`` is given; see ``load_cifar10`` for the rest.
+    Horses come from the embedded file unless ``data_dir`` is given, which may also be a folder of pictures
+    (``colour.pictures``) or of ImageNet32's batches; see ``load_cifar10`` for the rest.
     """
-    (x_train, _), (x_test, _), _ = _load(category_number(category), data_dir)
+    (x_train, _), (x_test, _), _ = _load(category, data_dir)
     return x_train, x_test
 
 
@@ -108,49 +141,29 @@ def load_cifar10(data_dir: str | Path | None = None, source: Source = CIFAR10) -
     are not there and cannot be fetched, or are damaged.
     """
     folder = find_cifar10(data_dir, source)
-    return _read_batches(folder, TRAIN_BATCHES), _read_batches(folder, TEST_BATCHES)
+    batches = Batches(CIFAR10_DATA, BATCH_LENGTH, BATCH_MAX_BYTES, range(10),
+                      "remove its folder and run this again to have it made anew")
+    return read_batches(folder, TRAIN_BATCHES, batches), read_batches(folder, TEST_BATCHES, batches)
 
 
-def _load(number: int | None, data_dir: str | Path | None) -> tuple[Arrays, Arrays, Path]:
-    """(x_train, y_train), (x_test, y_test) of one category, or of all (``None``), and where they are."""
-    if number == HORSE and data_dir is None:
+def _load(category: str | int, data_dir: str | Path | None) -> tuple[Arrays, Arrays, Path]:
+    """(x_train, y_train), (x_test, y_test) of what ``choose`` says, and where they are; own pictures have label 0."""
+    kind, number = choose(category, data_dir)
+    if kind == PICTURES:
+        from colour.pictures import load_pictures
+
+        train, test = ((x, np.zeros(len(x), np.int64)) for x in load_pictures(data_dir))
+        return train, test, Path(data_dir)
+    if kind == CIFAR10_DATA and number == HORSE and data_dir is None:
         train, test = ((x, np.full(len(x), HORSE)) for x in load_horses())
         return train, test, HORSES
-    folder = find_cifar10(data_dir)
-    train, test = load_cifar10(folder)
+    folder = find_cifar10(data_dir) if kind == CIFAR10_DATA else Path(data_dir)
+    train, test = load_cifar10(folder) if kind == CIFAR10_DATA else load_imagenet32(folder)
     if number is not None:
         train, test = ((x[y == number], y[y == number]) for x, y in (train, test))
+    if not len(train[0]) or not len(test[0]):
+        raise UserError(f"{folder} has no pictures of category {category} to train on or to test with: choose another")
     return train, test, folder
-
-
-def _read_batches(folder: Path, names: tuple[str, ...]) -> Arrays:
-    x = np.empty((len(names) * BATCH_LENGTH, 3, 32, 32), np.uint8)
-    y = np.empty(len(x), np.int64)
-    for i, name in enumerate(names):
-        part = slice(i * BATCH_LENGTH, (i + 1) * BATCH_LENGTH)
-        x[part], y[part] = _read_batch(folder / name)
-    return x, y
-
-
-def _read_batch(path: Path) -> Arrays:
-    """The pictures and labels of one batch file, a pickle that Python 2 wrote, or Python 3."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(BATCH_MAX_BYTES + 1)
-        if len(content) > BATCH_MAX_BYTES:
-            raise ValueError(f"it is larger than {BATCH_MAX_BYTES >> 20} MB")
-        batch = load_numpy_pickle(content)
-        batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        x, y = batch["data"], np.fromiter(map(operator.index, batch["labels"]), np.int64)
-        if x.shape != (BATCH_LENGTH, 3 * 32 * 32) or x.dtype != np.uint8:
-            raise ValueError(f"its data is {x.dtype} {x.shape}")
-        if y.shape != (BATCH_LENGTH,) or y.min() < 0 or y.max() >= len(CATEGORIES):
-            raise ValueError(f"its labels are not {BATCH_LENGTH} numbers from 0 to 9")
-    except (OSError, pickle.UnpicklingError, AttributeError, LookupError, TypeError, ValueError,
-            ArithmeticError) as error:  # what a pickle of something else can lead to above
-        raise UserError(f"{path} is missing or is not a batch of CIFAR-10 ({error}): "
-                        "remove its folder and run this again to have it made anew") from error
-    return x.reshape(-1, 3, 32, 32), y
 
 
 def find_cifar10(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Path:
@@ -164,7 +177,7 @@ def find_cifar10(data_dir: str | Path | None = None, source: Source = CIFAR10) -
         raise UserError(f"there is no {place}: name a folder that exists with --data, or leave --data away")
     if any((place / name).exists() for name in TRAIN_BATCHES + TEST_BATCHES):
         return place
-    archive = place if place.is_file() else place / "cifar-10-python.tar.gz"
+    archive = place if place.is_file() else place / ARCHIVE
     folder = archive.parent / FOLDER
     if folder.is_dir() and archive != place:
         return folder
@@ -293,17 +306,20 @@ def _alone(folder: Path) -> Iterator[None]:
 def main(argv=None) -> None:
     parser = Parser(description="Fetch and verify the pictures, and say what is there.")
     parser.add_argument("--category", default="horse", help="name or number of a category of CIFAR-10, or all")
-    parser.add_argument("--data", metavar="DIR", help="folder with cifar-10-batches-py/ or its archive "
-                        "(default: the embedded horses; data/ for other categories)")
+    parser.add_argument("--data", metavar="DIR", help="a folder of pictures, or with cifar-10-batches-py/ or its "
+                        "archive, or with ImageNet32's batches (default: the embedded horses; data/ for other "
+                        "categories)")
     args = parser.parse_args(argv)
 
-    (x_train, y_train), (x_test, y_test), place = _load(category_number(args.category), args.data)
+    kind, _ = choose(args.category, args.data)
+    (x_train, y_train), (x_test, y_test), place = _load(args.category, args.data)
     print(f"from {place}")
     for name, x in (("x_train", x_train), ("x_test", x_test)):
         print(f"{name:10} {x.dtype} {x.shape}, {x.nbytes / 1e6:.1f} MB")
-    print(f"{'category':10}  train   test")
-    for number in np.unique(y_train):
-        print(f"{CATEGORIES[number]:10} {(y_train == number).sum():6,} {(y_test == number).sum():6,}")
+    if kind == CIFAR10_DATA:
+        print(f"{'category':10}  train   test")
+        for number in np.unique(y_train):
+            print(f"{CATEGORIES[number]:10} {(y_train == number).sum():6,} {(y_test == number).sum():6,}")
 
 
 if __name__ == "__main__":

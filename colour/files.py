@@ -24,6 +24,12 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def shown(path: str | Path) -> Path:
+    """A path as a message names it: from the working folder on, where it lies in there."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under ``path`` only when it is complete.
@@ -125,14 +131,15 @@ def plain(value, done: dict | None = None):
     return done[id(value)]
 
 
-def load_numpy_pickle(data: bytes):
+def load_numpy_pickle(data: bytes | BinaryIO):
     """Unpickle arrays and plain containers, as Python 2 or 3 wrote them; strings come as ``bytes``.
 
+    A file need not fit into memory twice, as its bytes and what is made of them.
     Raises ``pickle.UnpicklingError`` for anything else, also for a truncated or malformed file;
     nothing named in the data is imported or called.
     """
     try:
-        return plain(_NumpyUnpickler(io.BytesIO(data), encoding="bytes").load())
+        return plain(_NumpyUnpickler(io.BytesIO(data) if isinstance(data, bytes) else data, encoding="bytes").load())
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # malformed opcodes fail in every way there is

@@ -9,7 +9,7 @@ from colour.files import ROOT
 
 HYPERPARAMETERS = ("batch_size", "learn_rate", "schedule", "weight_decay", "augment", "seed")
 # What colourization.fit() takes from the command line as it is
-FIT = (*HYPERPARAMETERS, "epochs", "precision", "resume", "overwrite", "plot", "category", "holdout", "init")
+FIT = (*HYPERPARAMETERS, "epochs", "precision", "resume", "overwrite", "plot", "holdout", "init")
 
 
 def add_network_flags(group, models: list[str] | None = None) -> None:
@@ -58,9 +58,11 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def add_data_flags(parser: Parser) -> None:
     group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: the embedded horses, or data/)")
+    group.add_argument("--data", metavar="DIR",
+                       help="a folder of pictures to learn from, or where CIFAR-10 or ImageNet32 is "
+                            "(default: the embedded horses, or data/)")
     group.add_argument("--category", default="horse", metavar="NAME",
-                       help="a CIFAR-10 category by name or number, or all")
+                       help="a CIFAR-10 category by name or number, a label of ImageNet32, or all")
 
 
 def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:

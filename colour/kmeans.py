@@ -1,6 +1,7 @@
-"""Learn a palette: k-means over the colours of all training pixels of a category.
+"""Learn a palette: k-means over the colours of all training pixels of a category, or of pictures of one's own.
 
     python -m colour.kmeans -k 24
+    python -m colour.kmeans -k 24 --data FOLDER -o my.npy
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 from colour.cli import Parser, UserError, command, number
 from colour.files import ROOT
 from colour.palette import MAX_COLOURS, Palette
-from load_data import category_number, load_category
+from load_data import CIFAR10_DATA, choose, load_category
 
 STARTS = 4  # k-means ends in a local optimum: the best of this many, by mean distance
 
@@ -26,9 +27,14 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    # The channels must come last before the reshape: rows are then pixels, not runs of one channel.
-    pixels = images.transpose(0, 2, 3, 1).reshape(-1, 3)
-    codes, counts = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_counts=True)
+    counts = np.zeros(1 << 24, np.int64)
+    for start in range(0, len(images), 1000):  # bounds the memory, whatever N
+        # The channels must come last before the reshape: rows are then pixels, not runs of one channel.
+        pixels = images[start:start + 1000].transpose(0, 2, 3, 1).reshape(-1, 3)
+        codes, found = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_counts=True)
+        counts[codes] += found
+    codes = np.flatnonzero(counts)
+    counts = counts[codes]
     if len(codes) < k:
         raise UserError(f"these pictures have only {len(codes)} different colours: choose a smaller -k")
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32) / 256
@@ -50,14 +56,17 @@ def main(argv=None):
     parser.add_argument("-k", "--colours", type=number(int, 2, MAX_COLOURS), default=24, metavar="K",
                         help="how many colours")
     parser.add_argument("--category", default="horse", help="a CIFAR-10 category by name or number, or 'all'")
-    parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: the embedded horses)")
+    parser.add_argument("--data", metavar="DIR", help="a folder of pictures, or where CIFAR-10 or ImageNet32 is "
+                        "(default: the embedded horses)")
     parser.add_argument("-s", "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
     parser.add_argument("-o", "--output", metavar="FILE",
                         help="the palette to write (default: colour/colour_kmeans<K>_cat<N>.npy)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing palette")
     args = parser.parse_args(argv)
 
-    category = category_number(args.category)
+    kind, category = choose(args.category, args.data)
+    if kind != CIFAR10_DATA and args.output is None:
+        raise UserError(f"{args.data} holds {kind}: say with -o FILE where their palette goes, such as -o my.npy")
     name = f"colour_kmeans{args.colours}_cat{'all' if category is None else category}.npy"
     output = Path(args.output or ROOT / "colour" / name)
     images, _ = load_category(args.category, args.data)

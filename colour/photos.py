@@ -23,7 +23,7 @@ from torch import nn
 from colour import images
 from colour.cli import UserError
 from colour.decode import Colouring, keep_grey
-from colour.files import atomic_write
+from colour.files import atomic_write, shown
 
 # Chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows green over
 # whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
@@ -179,7 +179,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, colouring: Col
         except (UserError, OSError) as error:
             failures.append(f"error: {path}: {' '.join(str(error).split())}")
         else:
-            tqdm.write(f"{path}: {results[0]}")
+            tqdm.write(f"{path}: {shown(results[0])}")
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0

@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -279,6 +280,152 @@ def test_missing_and_oversized_batch(small, monkeypatch):
     (folder / "data_batch_3").unlink()
     with pytest.raises(UserError, match="data_batch_3 "):
         load_data.load_cifar10(folder.parent)
+
+
+# ImageNet32
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """A folder with three batches of other sizes and val_data: (its path, pictures, labels of each)."""
+    folder, rng = tmp_path / "imagenet", np.random.default_rng(0)
+    folder.mkdir()
+    parts = {}
+    for protocol, (name, count) in enumerate([("train_data_batch_1", 7), ("train_data_batch_10", 9),
+                                              ("train_data_batch_2", 8), ("val_data", 5)], start=1):
+        images = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        labels = [1, 1000, 7, *rng.integers(1, 1001, count - 3).tolist()]
+        batch = {"data": images, "labels": labels, "mean": images.mean(axis=0)}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=protocol))
+        parts[name] = images.reshape(-1, 3, 32, 32), labels
+    return folder, parts
+
+
+def test_imagenet32(imagenet, monkeypatch):
+    folder, parts = imagenet
+    monkeypatch.setattr(load_data, "find_cifar10", lambda *_: pytest.fail("looked for CIFAR-10"))
+    x_train, x_test = load_data.load_category("horse", folder)  # the default category, which it has not: all
+    train = [parts[f"train_data_batch_{i}"] for i in (1, 2, 10)]
+    assert x_train.dtype == x_test.dtype == np.uint8
+    assert np.array_equal(x_train, np.concatenate([images for images, _ in train]))
+    assert np.array_equal(x_test, parts["val_data"][0])
+    (_, y_train), (_, y_test) = load_data.load_imagenet32(folder)
+    assert y_train.tolist() == sum((labels for _, labels in train), []) and y_test.tolist() == parts["val_data"][1]
+    assert load_data.category_name("horse", folder) == load_data.category_name("all", folder) == "ImageNet32"
+
+    (folder / "train_data_batch_2").unlink()
+    assert len(load_data.load_category("all", str(folder))[0]) == 16
+
+
+def test_label_of_imagenet32(imagenet):
+    folder, parts = imagenet
+    x_train, x_test = load_data.load_category("7", folder)
+    images, labels = parts["train_data_batch_1"]
+    assert np.array_equal(x_train[0], images[2]) and len(x_train) >= 3 and len(x_test) >= 1
+    assert load_data.category_name(7, folder) == "ImageNet32, label 7"
+    absent = next(i for i in range(1, 1001) if all(i not in labels for _, labels in parts.values()))
+    with pytest.raises(UserError, match=f"no pictures of category {absent} "):
+        load_data.load_category(absent, folder)
+
+
+@pytest.mark.parametrize("category", ["cat", "0", "1001", "-1", "7.0", ""])
+def test_unknown_label_of_imagenet32(imagenet, category):
+    with pytest.raises(UserError, match="leave out --category or give a label, 1 to 1000") as error:
+        load_data.load_category(category, imagenet[0])
+    assert str(imagenet[0]) in one_line(error)
+
+
+def imagenet_batch(**changes) -> bytes:
+    return pickle.dumps({"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, 3], **changes}, protocol=3)
+
+
+BAD_IMAGENET_BATCHES = {
+    "cut": imagenet_batch()[:-100], "empty": b"", "label 0": imagenet_batch(labels=[1, 2, 0]),
+    "label 1001": imagenet_batch(labels=[1, 2, 1001]), "few labels": imagenet_batch(labels=[1, 2]),
+    "no pictures": imagenet_batch(data=np.zeros((0, 3072), np.uint8), labels=[]),
+    "larger pictures": imagenet_batch(data=np.zeros((3, 12288), np.uint8)),
+    "too long a claim": b"\x80\x04}\x8c\x04data\x8e" + struct.pack("<Q", 1 << 50) + b"x",
+}
+
+
+@pytest.mark.parametrize("name", ["train_data_batch_2", "val_data"])
+@pytest.mark.parametrize("bad", BAD_IMAGENET_BATCHES)
+def test_bad_batch_of_imagenet32_is_named(imagenet, bad, name):
+    path = imagenet[0] / name
+    path.write_bytes(BAD_IMAGENET_BATCHES[bad])
+    with pytest.raises(UserError, match="is not a batch of ImageNet32") as error:
+        load_data.load_category("all", imagenet[0])
+    assert str(path) in one_line(error)
+
+
+def test_hostile_batch_of_imagenet32_runs_nothing(imagenet, tmp_path):
+    (imagenet[0] / "val_data").write_bytes(imagenet_batch(mean=Hostile(tmp_path / "owned")))
+    with pytest.raises(UserError, match="val_data "):
+        load_data.load_category("all", imagenet[0])
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("gone", [["val_data"], [f"train_data_batch_{i}" for i in (1, 2, 10)]])
+def test_missing_part_of_imagenet32(imagenet, gone):
+    for name in gone:
+        (imagenet[0] / name).unlink()
+    with pytest.raises(UserError, match="is missing") as error:
+        load_data.load_category("all", imagenet[0])
+    assert str(imagenet[0] / gone[0]) in one_line(error)
+
+
+def test_oversized_batch_of_imagenet32(imagenet):
+    with open(imagenet[0] / "train_data_batch_2", "r+b") as file:
+        file.truncate((800 << 20) + 1)  # sparse: takes no disk
+    with pytest.raises(UserError, match="train_data_batch_2 .*larger than 800 MB"):
+        load_data.load_category("all", imagenet[0])
+
+
+def test_memory_of_imagenet32(tmp_path):
+    """What the pictures take, and one batch."""
+    size = 4000 * 3072
+    for name in ("train_data_batch_1", "train_data_batch_2", "val_data"):
+        batch = {"data": np.ones((4000, 3072), np.uint8), "labels": [1] * 4000}
+        (tmp_path / name).write_bytes(pickle.dumps(batch, protocol=4))
+    tracemalloc.start()
+    load_data.load_category("all", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4.2 * size
+
+
+def test_main_imagenet32(imagenet, capsys):
+    assert load_data.main(["--data", str(imagenet[0])]) == 0
+    out = capsys.readouterr().out
+    assert str(imagenet[0]) in out and "(24, 3, 32, 32)" in out and "(5, 3, 32, 32)" in out and "horse" not in out
+
+
+# What lies in a folder
+
+
+@pytest.mark.parametrize("content, kind", [
+    ([], "CIFAR-10"), ([".DS_Store"], "CIFAR-10"), ([ARCHIVE], "CIFAR-10"), ([f"{ARCHIVE}.part"], "CIFAR-10"),
+    ([FOLDER, "cat.png"], "CIFAR-10"), (["test_batch"], "CIFAR-10"), (["cifar10_horses.npz"], "CIFAR-10"),
+    (["train_data_batch_3"], "ImageNet32"), (["val_data", "readme"], "ImageNet32"),
+    (["cat.png"], "pictures"), (["notes.txt"], "pictures"), (["train"], "pictures"),
+    (["train_data_batch_3.zip"], "pictures")])
+def test_what_lies_in_a_folder(tmp_path, content, kind):
+    for name in content:
+        (tmp_path / name).touch()
+    assert load_data.choose("all", tmp_path) == (kind, None)
+    assert load_data.choose("horse", tmp_path) == (kind, 7 if kind == "CIFAR-10" else None)
+
+
+def test_pictures_have_no_category(tmp_path, monkeypatch):
+    (tmp_path / "holiday" / "a").mkdir(parents=True)
+    for category in ("horse", "HORSE", "all"):
+        assert load_data.category_name(category, tmp_path / "holiday") == "pictures in holiday"
+    monkeypatch.chdir(tmp_path / "holiday")
+    assert load_data.category_name("horse", ".") == "pictures in holiday"
+    for category in ("cat", "7", "unicorn"):
+        with pytest.raises(UserError, match="leave out --category$") as error:
+            load_data.load_category(category, tmp_path / "holiday")
+        assert str(tmp_path / "holiday") in one_line(error)
 
 
 # The archive
@@ -690,5 +837,5 @@ def test_main_mistakes_end_in_one_line(argv, reason, tmp_path, monkeypatch, caps
 
 def test_import_is_light():
     code = ("import sys, load_data\n"
-            "print([name for name in ('torch', 'tqdm', 'tarfile', 'urllib.request') if name in sys.modules])")
+            "print([name for name in ('torch', 'tqdm', 'PIL', 'tarfile', 'urllib.request') if name in sys.modules])")
     assert subprocess.check_output([sys.executable, "-c", code], cwd=load_data.ROOT, text=True) == "[]\n"
