@@ -262,9 +262,9 @@ def start_from_grey(network: UNet, data: Data) -> None:
     """Start the last layer as the best classifier of each pixel that sees nothing but the pixel's own grey.
 
     Grey enters the UNets' last layer linearly, and to tell two dozen brightnesses apart takes weights in
-    the thousands, as far as small random ones do not get in any usual training. This classifier is
-    found at once: multinomial logistic regression on the training pixels, 1.00 nats and 61 % for
-    the horses. Training goes on from there, and has only what the surroundings say left to learn.
+    the thousands, which training from small random ones does not reach. This classifier is found at
+    once: multinomial logistic regression on the training pixels, 1.00 nats and 61 % for the horses.
+    Training goes on from there, and has only what the surroundings say left to learn.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -622,6 +622,8 @@ def main(argv: list[str] | None = None) -> int | None:
 
     if sum(map(bool, (args.valid, args.compare, args.image))) > 1:
         raise UserError("--valid, --compare and --image are three different jobs: give one of them")
+    if args.metrics and not (args.valid or args.compare):
+        raise UserError("--metrics saves the scores that --valid and --compare print: give one of them")
     if args.compare:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
         picture = outdir / "compare.png"

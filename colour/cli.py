@@ -28,7 +28,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Appends ``(default: X)`` where there is a default worth showing."""
 
     def _get_help_string(self, action):
-        if action.default in (None, False, argparse.SUPPRESS) or "default" in action.help:
+        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)) or "default" in action.help:
             return action.help
         return f"{action.help} (default: %(default)s)"
 

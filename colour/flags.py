@@ -44,7 +44,8 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--overwrite", action="store_true", help="train anew over an existing --checkpoint")
     group.add_argument("--init", metavar="FILE", help="start from these weights instead of random ones")
     group.add_argument("--augment", type=_augmentations, default=(), metavar="LIST",
-                       help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels")
+                       help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
+                            "(default: none)")
     group.add_argument("--schedule", choices=["constant", "onecycle"], default="constant",
                        help="how the learning rate runs over the training")
     group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=0.0, metavar="W",

@@ -155,6 +155,7 @@ def short(tmp_path, *more):
     (["--category", "unicorn"], "unicorn"), (["--colours", "none.npy"], "none.npy"), (["--data", "nowhere"], "nowhere"),
     (["--unknown"], "--unknown"), (["--val"], "--val"), (["--compare", "none.pkl"], "none.pkl"),
     (["--valid", "--checkpoint", "none.pkl"], "none.pkl"), (["--valid", "--image", "x.jpg"], "--image"),
+    (["--metrics", "x.json"], "--metrics"),
     (["--grey_start", "-m", "CNN"], "--grey_start"),
 ])
 def test_refused_flags(capsys, tmp_path, flags, said):
@@ -167,6 +168,11 @@ def test_a_gpu_that_is_not_there(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for main in colourization.main, colour_regression.main, lambda argv: activations.main(["7", *argv]):
         assert "--gpu" in refused(capsys, main, "--gpu")
+
+
+def test_refused_flags_of_regression(capsys, tmp_path):
+    for flags, said in (["--train", "--image", "x.jpg"], "--image"), (["--train", "--metrics", "x.json"], "--metrics"):
+        assert said in refused(capsys, colour_regression.main, *short(tmp_path), *flags)
 
 
 def test_existing_weights_are_not_overwritten(capsys, tmp_path, small):
