@@ -430,14 +430,14 @@ def test_damaged_cache_is_made_anew(folder, cache, read, tmp_path, damage):
 
 
 def test_interrupted_reading_leaves_nothing(folder, cache, monkeypatch):
-    original = pictures.shrink
+    original = pictures.ThreadPool.imap
 
-    def shrink(path):
-        if path.endswith("12.png"):
-            signal.raise_signal(signal.SIGINT)  # as Ctrl-C does, in the main thread
-        return original(path)
+    def imap(pool, *args, **kwargs):
+        results = original(pool, *args, **kwargs)
+        yield from (next(results) for _ in range(12))
+        signal.raise_signal(signal.SIGINT)  # what Ctrl-C does
 
-    monkeypatch.setattr(pictures, "shrink", shrink)
+    monkeypatch.setattr(pictures.ThreadPool, "imap", imap)
     with pytest.raises(KeyboardInterrupt):
         pictures.load_pictures(folder)
     assert not cache.exists()
