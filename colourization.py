@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -356,6 +357,8 @@ def pick_device(gpu: bool) -> torch.device:
     Call it first: denormal numbers count as 0 in the threads that the CPU's work starts from then on.
     Gradients of colours out of the question are denormal, and made training three times slower.
     """
+    for dtype in np.float32, np.float64:
+        np.finfo(dtype)  # numpy looks at denormals once, and before 2.4 warned if they were gone
     torch.set_flush_denormal(True)
     if not gpu:
         return torch.device("cpu")

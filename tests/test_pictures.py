@@ -85,11 +85,12 @@ def test_formats(tmp_path, name, tolerance):
 
 
 @pytest.mark.parametrize("mode, name, tolerance", [
-    ("P", "a.png", 12), ("RGBA", "a.png", 1), ("CMYK", "a.tif", 3), ("CMYK", "a.jpg", 8), ("YCbCr", "a.tif", 3)])
+    ("P", "a.png", 12), ("RGBA", "a.png", 1), ("CMYK", "a.tif", 3), ("CMYK", "a.jpg", 8), ("YCbCr", "a.tif", 8)])
 def test_modes(tmp_path, mode, name, tolerance):
     image = gradient()
     converted = image.quantize(256) if mode == "P" else image.convert(mode)
-    converted.save(tmp_path / name)
+    # YCbCr as it comes from cameras; what Pillow writes of it by default, not all versions can read
+    converted.save(tmp_path / name, **({"compression": "jpeg"} if mode == "YCbCr" else {}))
     assert abs(pictures.shrink(str(tmp_path / name)).astype(int) - middle(image)).max() <= tolerance
 
 
