@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import signal
 import struct
 import sys
 import tempfile
@@ -436,7 +435,7 @@ def test_interrupted_reading_leaves_nothing(folder, cache, monkeypatch):
     def imap(pool, *args, **kwargs):
         results = original(pool, *args, **kwargs)
         yield from (next(results) for _ in range(12))
-        signal.raise_signal(signal.SIGINT)  # what Ctrl-C does
+        raise KeyboardInterrupt  # what Ctrl-C does in the main thread
 
     monkeypatch.setattr(pictures.ThreadPool, "imap", imap)
     with pytest.raises(KeyboardInterrupt):
