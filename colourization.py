@@ -7,13 +7,16 @@ convolutions, the networks built on them, and their training.
 """
 
 import functools
+import itertools
 import json
 import math
+import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from colour import checkpoints, flags, photos, plots
+from colour import checkpoints, distributed, flags, photos, plots
 from colour.augment import augmented
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring, most_probable
 from colour.files import ROOT, atomic_write, sha256, shown
+from colour.interrupt import requests_to_stop
 from colour.metrics import Scores, baselines, table
 from colour.palette import Palette
 from load_data import category_name, load_category
@@ -189,8 +193,9 @@ def batches(data: Data, size: int, shuffle: torch.Generator | None = None,
 
     The target is int64 labels (B, H, W), or the RGB itself where there are no labels. ``shuffle``
     draws the order and the augmentations; without it the pictures come in their own order. The last
-    batch holds what is left.
+    batch holds what is left. Where several processes train together, each gets its share of a batch.
     """
+    share = distributed.share()
     n = len(data.images)
     device = data.images.device
     order = torch.arange(n, device=device) if shuffle is None else torch.randperm(n, generator=shuffle, device=device)
@@ -202,8 +207,8 @@ def batches(data: Data, size: int, shuffle: torch.Generator | None = None,
             pixels = images if labels is None else torch.cat([images, labels[:, None]], dim=1)
             pixels = augmented(pixels, augment, shuffle)
             images, labels = pixels[:, :3], None if labels is None else pixels[:, 3]
-        rgb = images.float() / 256
-        yield rgb, rgb if labels is None else labels.long()
+        rgb = images[share].float() / 256
+        yield rgb, rgb if labels is None else labels[share].long()
 
 
 def pixel_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -223,18 +228,23 @@ class Tally:
     @torch.no_grad()
     def add(self, loss: torch.Tensor, output: torch.Tensor, target: torch.Tensor) -> None:
         pixels = output[:, 0].numel()
+        if not pixels:  # the mean over nothing is not a number
+            return
         self.loss = self.loss + loss.detach() * pixels
         self.pixels += pixels
         if not target.is_floating_point():
             self.correct = self.correct + (most_probable(output) == target).sum()
             self.classified += pixels
 
+    def check(self, where: str) -> None:
+        """``FloatingPointError``, which says ``where``, once the loss is not finite."""
+        if not math.isfinite(self.loss):
+            raise FloatingPointError(f"the loss is no longer finite {where}")
+
     def result(self) -> dict[str, float]:
-        """``loss``, and ``acc`` in [0, 1] where pixels were classified."""
-        figures = {"loss": float(self.loss) / self.pixels}
-        if self.classified:
-            figures["acc"] = int(self.correct) / self.classified
-        return figures
+        """``loss``, and ``acc`` in [0, 1] where pixels were classified, over the pixels of all processes."""
+        loss, correct, pixels, classified = distributed.total(vars(self).values())
+        return {"loss": loss / pixels, **({"acc": correct / classified} if classified else {})}
 
 
 @torch.no_grad()
@@ -301,15 +311,17 @@ def native_bf16(device: torch.device) -> bool:
 def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_size: int = 100,
           learn_rate: float = 0.001, schedule: str = "constant", weight_decay: float = 0.0,
           augment: tuple[str, ...] = (), seed: int = 0, bf16: bool = False, state: dict | None = None,
-          progress: Callable = lambda batches, total: batches) -> Iterator[dict]:
+          stop: Callable[[], int] = lambda: 0, progress: Callable = lambda batches, total: batches) -> Iterator[dict]:
     """Train ``model`` in place with Adam and yield the training state after every epoch.
 
     The state holds what is needed to go on from there as if nothing had happened (pass it as
-    ``state``): the state dicts of ``model``, ``optimizer`` and ``scheduler``, and ``history``, one
-    dict an epoch: loss, acc, val_loss, val_acc (accuracies in [0, 1], absent in regression),
-    seconds. Order and augmentations are drawn afresh each epoch from ``seed``. ``schedule`` is
-    "constant", or "onecycle" with its peak at ``learn_rate`` (Smith and Topin 2017);
-    ``progress`` may wrap the batches of an epoch in a bar.
+    ``state``): the state dict of ``model``, the moments of ``optimizer``, and ``history``, one dict an epoch: loss,
+    acc, val_loss, val_acc (accuracies in [0, 1], absent in regression), seconds. Order and
+    augmentations are drawn afresh each epoch from ``seed``. ``schedule`` is "constant", or
+    "onecycle" with its peak at ``learn_rate`` (Smith and Topin 2017); ``progress`` may wrap the
+    batches of an epoch in a bar. Once ``stop()`` is true, the batch is finished and the last state is that
+    of an unfinished epoch: ``done`` batches, and their ``tally``. Raises ``FloatingPointError`` at a loss that is
+    not finite.
     """
     device = data.images.device
     steps = math.ceil(len(data.images) / batch_size)
@@ -320,31 +332,50 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, learn_rate, total_steps=epochs * steps)
     else:
         scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
-    history = []
+    history, done, tally = [], 0, Tally()
     if state is not None:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        history = list(state["history"])
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizer"]})
+        history, done = list(state["history"]), min(state["done"], steps)
+        vars(tally).update(state["tally"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the schedule is wound forward without the optimizer's steps
+            for _ in range(len(history) * steps + done):
+                scheduler.step()
+    replica = distributed.replicate(model)
+
+    def state_now():
+        return {"model": model.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": list(history),
+                "done": done, "tally": dict(vars(tally))}
 
     for epoch in range(len(history), epochs):
         start = time.perf_counter()
         shuffle = torch.Generator(device).manual_seed(100_003 * seed + epoch)  # only its lower 32 bits count
         model.train()
-        tally = Tally()
-        for rgb, target in progress(batches(data, batch_size, shuffle, augment), steps):
+        to_come = itertools.islice(batches(data, batch_size, shuffle, augment), done, None)
+        for rgb, target in progress(to_come, steps - done):
             with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-                output = model(grey_of(rgb))
+                output = replica(grey_of(rgb))
             loss = pixel_loss(output, target)
             optimizer.zero_grad()
-            loss.backward()
+            distributed.weighted(loss, output, min(batch_size, len(data.images) - done * batch_size)).backward()
             optimizer.step()
             scheduler.step()
             tally.add(loss, output, target)
+            done += 1
+            if device.type == "cpu" or done == steps:  # to look at a GPU's numbers is to wait for them
+                tally.check(f"at batch {done} of epoch {epoch + 1}")
+            if stop():
+                break
+        if done < steps:
+            yield state_now()
+            return
         valid_figures = {f"val_{name}": value for name, value in evaluate(model, valid).items()}
+        if not math.isfinite(valid_figures["val_loss"]):
+            raise FloatingPointError(f"the validation loss is no longer finite after epoch {epoch + 1}")
         history.append({**tally.result(), **valid_figures, "seconds": time.perf_counter() - start})
-        yield {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-               "scheduler": scheduler.state_dict(), "history": list(history)}
+        done, tally = 0, Tally()
+        yield state_now()
 
 
 # ------------------------------------------------------------------------------------------------
@@ -354,16 +385,19 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
 def pick_device(gpu: bool) -> torch.device:
     """The CPU, or with ``gpu`` the machine's accelerator; ``UserError`` if it has none.
 
-    Call it first: denormal numbers count as 0 in the threads that the CPU's work starts from then on.
+    Where ``torchrun`` started several processes, each takes the GPU of its number. Call this first:
+    denormal numbers count as 0 in the threads that the CPU's work starts from then on.
     Gradients of colours out of the question are denormal, and made training three times slower.
     """
     for dtype in np.float32, np.float64:
         np.finfo(dtype)  # numpy looks at denormals once, and before 2.4 warned if they were gone
     torch.set_flush_denormal(True)
     if not gpu:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(min(torch.get_num_threads(), cores))  # more only get in each other's way
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return distributed.own_gpu()
     if torch.backends.mps.is_available():
         return torch.device("mps")
     raise UserError("PyTorch finds no GPU on this machine: leave out --gpu to run on the CPU")
@@ -454,8 +488,6 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     work if ``checkpoint`` exists and neither ``resume`` nor ``overwrite`` is set, if the training to
     resume was another, or if a folder cannot be written to.
     """
-    folder_for(checkpoint.parent, "--checkpoint")
-    folder_for(outdir, "--outdir")
     bf16 = precision == "bf16" or precision == "auto" and native_bf16(data.images.device)
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
     run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category,
@@ -463,39 +495,70 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
            "grey_start": grey_start, "precision": "bf16" if bf16 else "fp32", **hyperparameters}
     if hyperparameters["schedule"] == "onecycle":
         run["epochs"] = epochs  # such a schedule is planned for its whole length
-    state = state_to_resume(checkpoint, run) if resume else None
-    if state is None and checkpoint.exists() and not overwrite:
-        raise UserError(f"{checkpoint} exists: to score it give --valid, to replace it --overwrite, "
-                        "to go on training it --resume")
-    history = state["history"] if state else []
-    if len(history) >= epochs:
-        print(f"{checkpoint} has had its {len(history)} epochs: for more, raise --epochs", file=sys.stderr)
-    try:
-        for after in train(network, data, valid, epochs=epochs, bf16=bf16, state=state,
-                           progress=functools.partial(progress_bar, "epoch"), **hyperparameters):
-            history = after["history"]
-            epoch = len(history)
-            validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
-            # Weights first: a run killed between the two repeats the epoch instead of believing it saved.
+
+    def begin():
+        folder_for(checkpoint.parent, "--checkpoint")
+        folder_for(outdir, "--outdir")
+        cleanup.enter_context(checkpoints.alone(checkpoint))
+        return state_to_resume(checkpoint, network, run) if resume else checkpoints.may_begin(checkpoint, overwrite)
+
+    def save(after):
+        """Weights first: a run killed between the two repeats the epoch instead of believing it saved."""
+        if not after["done"]:
+            validation = {name[4:]: value for name, value in after["history"][-1].items() if name.startswith("val_")}
             checkpoints.save(checkpoint, after["model"], {
-                **run, "palette": palette and palette.name, "command": command, "epochs": epoch,
-                "validation": validation, "history": history})
-            checkpoints.save_state(checkpoint, {**after, "run": run})
-            print(epoch_line(epoch, epochs, history[-1]), flush=True)
-            if plot:
-                for name, pictures in ("train", data), ("valid", valid):
-                    draw(outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
-    except KeyboardInterrupt:
-        print(f"interrupted after {len(history)} epochs: "
-              + (f"the same command with --resume goes on from {checkpoint}" if history else "nothing was saved yet"),
-              file=sys.stderr)
-        raise SystemExit(130) from None
-    curve = outdir / "training_curve.png"
-    plots.training_curve(curve, history, title=checkpoint.stem)
-    print(f"weights in {shown(checkpoint)}, training curve in {shown(curve)}")
+                **run, "palette": palette and palette.name, "command": command, "epochs": len(after["history"]),
+                "validation": validation, "history": after["history"]})
+        checkpoints.save_state(checkpoint, {**after, "run": run})
+
+    with ExitStack() as cleanup:
+        cleanup.enter_context(distributed.processes(data.images.device))
+        state = distributed.from_first(begin)
+        first = distributed.rank() == 0
+        history = state["history"] if state else []
+        if first and len(history) >= epochs:
+            print(f"{checkpoint} has had its {len(history)} epochs: for more, raise --epochs", file=sys.stderr)
+        # Several processes would have to agree on where to stop: they end at once, and lose part of an epoch.
+        stop = (lambda: 0) if distributed.launched() else cleanup.enter_context(requests_to_stop())
+        go_on = f"the same command with --resume goes on from {checkpoint}"
+        try:
+            for after in train(network, data, valid, epochs=epochs, bf16=bf16, state=state, stop=stop,
+                               progress=functools.partial(progress_bar, "epoch"), **hyperparameters):
+                history = after["history"]
+                if not first:
+                    continue
+                save(after)
+                if after["done"]:
+                    print(f"interrupted in epoch {len(history) + 1}, which is saved: {go_on}", file=sys.stderr)
+                    break
+                epoch = len(history)
+                print(epoch_line(epoch, epochs, history[-1]), flush=True)
+                if plot:
+                    for name, pictures in ("train", data), ("valid", valid):
+                        draw(outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+        except KeyboardInterrupt:
+            if first:
+                print(f"interrupted after {len(history)} epochs: {go_on if history else 'nothing was saved yet'}",
+                      file=sys.stderr)
+            raise SystemExit(130) from None
+        except FloatingPointError as error:
+            kept = f"{checkpoint} is what it was after epoch {len(history)}" if history else "nothing was saved"
+            raise UserError(f"{error}; {kept}: train with a smaller --learn_rate than "
+                            f"{hyperparameters['learn_rate']:g}, or --precision fp32") from error
+        except RuntimeError as error:
+            if not distributed.launched():
+                raise
+            raise UserError(f"a process of this training failed or was lost; {checkpoint} is what it was after epoch "
+                            f"{len(history)}: {go_on} ({error})") from error
+    if stop():
+        raise SystemExit(128 + stop())
+    if first:
+        curve = outdir / "training_curve.png"
+        plots.training_curve(curve, history, title=checkpoint.stem)
+        print(f"weights in {shown(checkpoint)}, training curve in {shown(curve)}")
 
 
-def state_to_resume(checkpoint: Path, run: dict) -> dict | None:
+def state_to_resume(checkpoint: Path, network: nn.Module, run: dict) -> dict | None:
     """The state that a training goes on from, None if it never began; ``UserError`` if it was another."""
     path = checkpoints.state_path(checkpoint)
     if not path.exists():
@@ -503,7 +566,7 @@ def state_to_resume(checkpoint: Path, run: dict) -> dict | None:
             raise UserError(f"there is no {path} to resume {checkpoint} from: start from its weights with --init, "
                             "and another --checkpoint")
         return None
-    state = checkpoints.load_state(checkpoint)
+    state = checkpoints.load_state(checkpoint, network)
     for name in run.keys() | state["run"].keys():
         then, now = state["run"].get(name), run.get(name)
         if then != now:
@@ -517,7 +580,7 @@ def progress_bar(what: str, items, total: int):
     """A bar on standard error while it is a terminal, gone when done."""
     from tqdm import tqdm
 
-    return tqdm(items, what, total, leave=False, disable=None, unit="batch")
+    return tqdm(items, what, total, leave=False, disable=distributed.rank() > 0 or None, unit="batch")
 
 
 def epoch_line(epoch: int, epochs: int, record: dict) -> str:
@@ -623,6 +686,8 @@ def main(argv: list[str] | None = None) -> int | None:
     network_flags = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
     outdir = folder_for(args.outdir, "--outdir")
 
+    if distributed.launched() and (args.valid or args.compare or args.image):
+        raise UserError("torchrun is for training: score and colour with python alone")
     if sum(map(bool, (args.valid, args.compare, args.image))) > 1:
         raise UserError("--valid, --compare and --image are three different jobs: give one of them")
     if args.metrics and not (args.valid or args.compare):

@@ -4,18 +4,23 @@
 what it scores, ``NAME.state.pt`` what ``--resume`` needs.
 """
 
+import glob
 import io
 import json
+import math
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from colour.cli import UserError, warn
-from colour.files import atomic_write, sha256
+from colour.files import atomic_write, locked, sha256
 
 MAX_BYTES = 1 << 30  # the largest network here takes a few megabytes
 MAX_SIDECAR_BYTES = 1 << 25
@@ -108,12 +113,61 @@ def save_state(path: str | Path, state: dict) -> None:
     _torch_save(state_path(path), state)
 
 
-def load_state(path: str | Path) -> dict:
-    """Read the training state that belongs to the weights at ``path``."""
+def load_state(path: str | Path, network: nn.Module) -> dict:
+    """Read the training state that belongs to the weights at ``path``; ``UserError`` if not of such a network."""
     state = _torch_load(state_path(path), "a training state")
-    if not isinstance(state, dict) or not {"model", "optimizer", "scheduler", "history", "run"} <= state.keys():
-        raise UserError(f"{state_path(path)} is not a training state: remove it and train again with --overwrite")
-    return state
+    try:
+        if _is_state_of(state, network):
+            return state
+    except (AttributeError, KeyError, TypeError, ValueError):  # what is looked for is not even there
+        pass
+    raise UserError(f"{state_path(path)} is not a training state of this network: remove it and train again "
+                    "with --overwrite")
+
+
+def _is_state_of(state: dict, network: nn.Module) -> bool:
+    def like(tensors, others):
+        return [(t.shape, t.dtype, t.layout) for t in tensors] == [(t.shape, t.dtype, t.layout) for t in others]
+
+    weights, moments, parameters = network.state_dict(), state["optimizer"], list(network.parameters())
+    figures = [value for record in state["history"] for value in record.values()]
+    return (state["model"].keys() == weights.keys()
+            and like(state["model"].values(), weights.values())
+            and sorted(moments) == list(range(len(parameters)))
+            and all(like((moment["step"], moment["exp_avg"], moment["exp_avg_sq"]),
+                         (torch.zeros(()), parameters[i], parameters[i])) and len(moment) == 3
+                    for i, moment in moments.items())
+            and all({"loss", "val_loss", "seconds"} <= record.keys() for record in state["history"])
+            and all(isinstance(figure, (int, float)) for figure in figures)
+            and isinstance(state["done"], int) and state["done"] >= 0
+            and state["tally"].keys() == {"loss", "correct", "pixels", "classified"}
+            and all(math.isfinite(value) for value in state["tally"].values())
+            and (state["done"] == 0 or state["tally"]["pixels"] > 0)
+            and isinstance(state["run"], dict))
+
+
+def may_begin(path: str | Path, overwrite: bool) -> None:
+    """``UserError`` if there are weights at ``path``, or the state of a training that has saved none yet."""
+    if not overwrite and (Path(path).exists() or state_path(path).exists()):
+        raise UserError(f"{path} exists: to score it give --valid, to replace it --overwrite, "
+                        "to go on training it --resume")
+
+
+@contextmanager
+def alone(path: str | Path) -> Iterator[None]:
+    """Keep other runs from training to ``path`` meanwhile; ``UserError`` if one does already.
+
+    What a run that was killed left half-written is removed.
+    """
+    path = Path(path)
+    lock = path.with_name(f".{path.name}.lock")
+    with locked(lock) as free:
+        if not free:
+            raise UserError(f"another run is training {path}: wait for it, or give another --checkpoint")
+        for target in path, sidecar_path(path), state_path(path):
+            for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+                leftover.unlink()
+        yield
 
 
 def _torch_save(path: str | Path, contents) -> None:

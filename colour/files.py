@@ -6,7 +6,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,6 +52,33 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[bool]:
+    """Whether the lock file ``path`` could be had; it is held within, and goes when its process goes, however it ends.
+
+    Windows and some network drives have no such locks: there everybody gets it.
+    """
+    with open(path, "a") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except (ImportError, OSError):
+            pass
+        # Its holder removes it at the end, so what was opened may be a file that is there no more.
+        if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with suppress(OSError):
+                os.unlink(path)
 
 
 class _Dtype:

@@ -137,6 +137,27 @@ def training_curve(path: str | Path, history: list[dict], title: str | None = No
     _save(figure, path)
 
 
+def dots(path: str | Path, panels: dict[str, str], runs: list[dict], title: str) -> None:
+    """Every run as a dot and the mean as a bar, by name, in one panel for each of ``panels`` (figure: label).
+
+    ``runs`` have a ``name`` and the figures. Names come in the order of their first runs.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(run["name"] for run in runs))
+    figure = Figure((5 * len(panels), 3.8), dpi=DPI, facecolor="white", layout="constrained")
+    for axes, (name, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        values = [[run[name] for run in runs if run["name"] == one] for one in names]
+        for place, of_name in enumerate(values):
+            axes.plot([place] * len(of_name), of_name, "o", color="C0", ms=5, alpha=0.6)
+            axes.hlines(sum(of_name) / len(of_name), place - 0.3, place + 0.3, color="C1", lw=2)
+        axes.set_xticks(range(len(names)), names, rotation=20)
+        axes.set_ylabel(label)
+        axes.grid(axis="y", alpha=0.3)
+    figure.suptitle(title, parse_math=False)
+    _save(figure, path)
+
+
 def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = None) -> None:
     """Every channel of (C, H, W) as a picture with its number and range, in a nearly square grid.
 

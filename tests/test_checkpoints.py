@@ -21,7 +21,7 @@ import colourization
 from colour import checkpoints
 from colour.cli import UserError
 from colour.files import ROOT
-from colourization import MODELS, load_model
+from colourization import CNN, MODELS, load_model
 
 COUNTERS = [f"{block}.num_batches_tracked" for block in
             ("downconv1.2", "downconv2.2", "rfconv.1", "upconv1.2", "upconv2.2")]
@@ -606,14 +606,19 @@ def test_files_that_are_no_weights(what, file, tmp_path, capsys):
 
 
 def test_a_damaged_training_state(file):
-    checkpoints.save_state(file, {"model": {}, "optimizer": {}, "scheduler": {}, "history": [], "run": {}})
+    network = CNN(1, 1, 2)
+    moments = {i: {"step": torch.zeros(()), "exp_avg": weight.detach(), "exp_avg_sq": weight.detach()}
+               for i, weight in enumerate(network.parameters())}
+    tally = {"loss": 0, "correct": 0, "pixels": 0, "classified": 0}
+    checkpoints.save_state(file, {"model": network.state_dict(), "optimizer": moments, "history": [], "done": 0,
+                                  "tally": tally, "run": {}})
     path = checkpoints.state_path(file)
     content = path.read_bytes()
-    assert checkpoints.load_state(file)["history"] == []
+    assert checkpoints.load_state(file, network)["history"] == []
     for damage in (b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}})):
         path.write_bytes(damage)
         with pytest.raises(UserError) as error:
-            checkpoints.load_state(file)
+            checkpoints.load_state(file, network)
         assert str(path) in one_line(error)
 
 

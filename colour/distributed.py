@@ -1,0 +1,138 @@
+"""Training in several processes, on one machine or many, as ``torchrun`` starts them.
+
+    torchrun --nproc_per_node=2 colourization.py --model UNet
+
+Every process takes its share of every batch, and gradients and the statistics of BatchNorm are those of
+the whole batch, so that what is learnt does not depend on how many there are. In a run of one process
+nothing here does anything.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed, nn
+
+from colour.cli import UserError
+
+
+def launched() -> bool:
+    """Whether ``torchrun`` started this process together with others."""
+    return distributed.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def rank() -> int:
+    """The number of this process, of which the first, 0, alone prints and writes."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def ranks() -> int:
+    """How many processes train together."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
+def own_gpu() -> torch.device:
+    """The GPU of this process: among several on one machine, that of its number there."""
+    number = int(os.environ["LOCAL_RANK"]) if launched() else torch.cuda.current_device()
+    if number >= torch.cuda.device_count():
+        raise UserError(f"there are {torch.cuda.device_count()} GPUs here: give that many to --nproc_per_node")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def share() -> slice:
+    """Which pictures of a batch are this process's."""
+    return slice(rank(), None, ranks())
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[None]:
+    """Connect the processes of one training: by NCCL between GPUs, else by Gloo."""
+    if not launched():
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def from_first(make: Callable):
+    """What ``make()`` returns in the first process, in all of them; where it raises ``UserError``, all end."""
+    if not launched():
+        return make()
+    answer = [None, None]
+    if rank() == 0:
+        try:
+            answer[0] = make()
+        except UserError as error:
+            answer[1] = error
+    distributed.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1] if rank() == 0 else SystemExit(2)  # one process says it
+    return answer[0]
+
+
+def replicate(model: nn.Module) -> nn.Module:
+    """``model`` to be called in training: its gradients are averaged over the processes."""
+    if not launched():
+        return model
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SharedBatchNorm2d  # with the very parameters that an optimizer may hold
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def weighted(loss: torch.Tensor, output: torch.Tensor, pictures: int) -> torch.Tensor:
+    """The mean ``loss`` over this process's ``output``, such that the average over processes is that of the batch.
+
+    ``pictures`` is the size of the whole batch; a process may have none of it.
+    """
+    if not launched():
+        return loss
+    return loss * (len(output) * ranks() / pictures) if len(output) else output.sum()
+
+
+def total(sums: Iterable[float | torch.Tensor]) -> list[float]:
+    """Each of ``sums`` added up over the processes, in float64."""
+    sums = [float(value) for value in sums]
+    if not launched():
+        return sums
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    sums = torch.tensor(sums, dtype=torch.float64, device=device)
+    distributed.all_reduce(sums)
+    return sums.tolist()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes, through which gradients flow back to all of them."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        distributed.all_reduce(x)
+        return x
+
+    backward = forward
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over the pictures of all processes. PyTorch's own ``SyncBatchNorm`` knows no CPU."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.float()
+            count = _Sum.apply(wide.new_tensor(wide[:, 0].numel()))
+            mean = _Sum.apply(wide.sum(dim=(0, 2, 3))) / count
+            centred = wide - mean[:, None, None]
+            variance = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+                self.num_batches_tracked += 1
+            scale = self.weight * (variance + self.eps).rsqrt()
+            return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

@@ -1,0 +1,118 @@
+"""Several processes learn what one learns; started as a user starts them, by torchrun, on this machine."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from colour import checkpoints, distributed
+from colour.files import ROOT
+from colourization import CNN, Data, UNet, train
+from load_data import load_horses
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+STEPS = {"epochs": 2, "batch_size": 7, "learn_rate": 1e-4, "augment": ("hflip", "vshift")}
+# The steps below, in each process: 22 pictures in batches of 7, of which the last is of one, so a process has none.
+SCRIPT = """
+import sys, torch
+from colour import distributed
+from tests.test_distributed import few_steps
+with distributed.processes(torch.device("cpu")):
+    torch.save(few_steps(), f"{sys.argv[1]}/{distributed.rank()}.pt")
+"""
+
+
+def few_steps():
+    """The training state after two short epochs."""
+    images = torch.from_numpy(load_horses()[0][:22])
+    data = Data(images, images[:, 0] // 16)
+    torch.manual_seed(0)
+    network = UNet(3, 4, 16)
+    *_, state = train(network, data, data, **STEPS)
+    return state
+
+
+def launch(*command):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([*TORCHRUN, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            cwd=ROOT, env=environment, start_new_session=True)
+
+
+def said(process):
+    out, error = process.communicate(timeout=120)
+    return process.returncode, out, error
+
+
+def test_two_processes_learn_what_one_learns(tmp_path):
+    script = tmp_path / "steps.py"
+    script.write_text(SCRIPT)
+    status, _, error = said(launch(script, tmp_path))
+    assert status == 0, error
+    one = few_steps()
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for name, value in one["model"].items():
+        assert torch.equal(first["model"][name], second["model"][name]), name
+        # What BatchNorm subtracts again has no gradient but rounding errors, of which Adam makes whole steps.
+        if not name.endswith((".0.bias", "running_mean")):
+            assert torch.allclose(first["model"][name].double(), value.double(), rtol=1e-5, atol=1e-5), name
+    for several, single in zip(first["history"], one["history"], strict=True):
+        for figure in "loss", "acc", "val_loss":
+            assert several[figure] == pytest.approx(single[figure], abs=1e-4 if figure == "val_loss" else 1e-5)
+    assert all(record == {**other, "seconds": record["seconds"]}
+               for record, other in zip(first["history"], second["history"], strict=True))
+
+
+def test_shared_batch_norm_is_the_librarys(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)  # alone
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(5)
+    torch.nn.init.normal_(norm.weight)
+    shared = distributed.SharedBatchNorm2d(5)
+    shared.load_state_dict(norm.state_dict())
+    for _ in range(3):
+        x = torch.randn(4, 5, 6, 7) * 3 + 10
+        ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        for module, image in (shared, ours), (norm, theirs):
+            module(image).square().sum().backward()
+        assert torch.allclose(shared(x), norm(x), atol=1e-5)
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-4)
+    for name, value in norm.state_dict().items():
+        assert torch.allclose(shared.state_dict()[name].double(), value.double(), rtol=1e-5), name
+    assert torch.allclose(shared.eval()(x), norm.eval()(x), atol=1e-5)
+
+
+FLAGS = ("colourization.py", "--model", "CNN", "-f", 2, "-b", 51, "--holdout", 4800)
+
+
+def test_a_training_under_torchrun(tmp_path):
+    path = tmp_path / "two.pkl"
+    flags = (*FLAGS, "--outdir", tmp_path, "--checkpoint", path)
+    status, out, error = said(launch(*flags, "-e", 1))
+    assert status == 0, error
+    assert len(re.findall("Epoch", out)) == 1 and out.count("weights in") == 1  # the first process alone prints
+    assert checkpoints.load(path)[1]["epochs"] == 1
+    status, out, error = said(launch(*flags, "-e", 1))
+    assert status != 0 and error.count("error: ") == 1 and "--resume" in error
+    process = launch(*flags, "-e", 10_000, "--resume")
+    assert process.stdout.readline().startswith("Epoch [2/")
+    workers = subprocess.run(["pgrep", "-g", str(os.getpgid(process.pid)), "-f", "colourization.py"],
+                             capture_output=True, text=True).stdout.split()
+    lost, = (int(pid) for pid in workers if b"LOCAL_RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+    os.kill(lost, signal.SIGKILL)
+    start = time.monotonic()
+    status, _, error = said(process)
+    assert status != 0 and time.monotonic() - start < 60
+    assert "a process of this training failed or was lost" in error and "--resume goes on" in error
+    assert checkpoints.load(path)[1]["epochs"] >= 2
+    assert checkpoints.load_state(path, CNN(3, 2, 24))["history"]
+
+
+def test_torchrun_is_for_training(tmp_path):
+    status, out, error = said(launch("colourization.py", "--valid", "--outdir", tmp_path))
+    assert status != 0 and "torchrun is for training" in error and not out
