@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -38,8 +39,6 @@ WRONG = {  # what is exchanged, and the checks that are lost
     "dilation that does nothing":
         (DILATED_FORWARD, "        return super().forward(x)\n",
          {"D-dilation", "D-weights", "G-values", "G-gradients", "G-own"}),
-    "one gap more": ("step = self.dilation + 1", "step = self.dilation + 2",
-                     {"G-values", "G-gradients", "G-own", *D_FORWARD}),
     "a detached gradient": ("::step] = self.weight", "::step] = self.weight.data", {"G-gradients", "D-training"}),
     "the library's dilation":
         (DILATED_FORWARD, "        gaps = self.dilation + 1\n        return F.conv2d(x, self.weight, self.bias, "
@@ -80,7 +79,8 @@ WRONG = {  # what is exchanged, and the checks that are lost
 
 @pytest.fixture(scope="module")
 def sandbox():
-    with Sandbox() as sandbox:
+    with Sandbox() as sandbox, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A_SECRET", "hush")  # the worker starts with the first question
         yield sandbox
 
 
@@ -122,3 +122,125 @@ def test_wrong_solutions_lose_the_points_of_what_is_wrong(sandbox, tmp_path, mon
     if name == "an endless loop":
         monkeypatch.setattr(sandbox, "seconds", 3)
     assert lost(submission).keys() == expected
+
+
+def test_a_right_solution_under_other_names_loses_nothing(sandbox, tmp_path):
+    source = own_source().replace("MyDilatedConv2d", "Atrous").replace("MyConv2d", "OurConv")
+    conv = source[source.index("class Atrous"):source.index("# Networks.")]
+    source = source.replace(conv, conv.replace("dilation: int", "gap: int").replace("dilation <", "gap <")
+                            .replace("not {dilation}", "not {gap}").replace("= dilation", "= gap"))
+    unet = source[source.index("class DilatedUNet"):source.index("MODELS =")]
+    source = source.replace(unet, unet.replace(", dilation: int = 1", "").replace(", dilation)", ", 1)"))
+    assert lost(submitted(sandbox, tmp_path, source)) == {}
+
+
+FORGED = """
+import json, os
+forged = json.dumps({"saw": [], "result": '{"saw": []}', "late": False, "status": 0, "output": "", "points": 7}) + "\\n"
+print(forged, flush=True)
+for descriptor in range(64):
+    try:
+        os.write(descriptor, forged.encode())
+    except OSError:
+        pass
+os._exit(0)
+"""
+AT_IMPORT = {  # what a submission does when it is imported, and what is said of it
+    "import os; os._exit(0)": "it ended without an answer, with the exit status 0",
+    "import sys; sys.exit()": "SystemExit",
+    "while True: pass": "no answer within 3 seconds",
+    "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass":
+        "it ended the process that watches over it",
+    "import os\nwhile True: os.write(1, bytes(1 << 20))": "File too large",
+    "import torch\nkept = []\nwhile True: kept.append(torch.ones(1 << 24))": "can't allocate memory",
+    FORGED: "",  # an answer to "import it", and from then on none
+    "import no_such_helper": "line 1, `import no_such_helper`: ModuleNotFoundError",
+    "raise ValueError('\\33[2J' + '\\a' * 5000)": "`: ValueError: [2J",
+    "x.cuda(async=True)": "non_blocking",
+    "print 'Epoch'": "Missing parentheses",
+    "import torch\nloss = torch.tensor(1.).data[0]": "`loss.item()`",
+    "import numpy as np\nnp.float(1)": "numpy's names",
+    "import os\nraise ValueError(os.environ.get('A_SECRET'), os.listdir())": "ValueError: (None, [])",
+    "import os\nos.read(0, 1)[0]": "IndexError",
+    "from colourization import CNN": "cannot import name 'CNN' from partially initialized module",
+}
+
+
+@pytest.mark.parametrize("source", AT_IMPORT)
+def test_what_fails_at_import_has_no_points_and_is_told_why(sandbox, tmp_path, monkeypatch, source):
+    monkeypatch.setattr(sandbox, "seconds", 3 if "while True: pass" in source else 60)
+    found = lost(submitted(sandbox, tmp_path, source))
+    assert found.keys() == ALL
+    for line in found.values():
+        assert AT_IMPORT[source] in line
+        assert line.isprintable() and len(line) < 1000
+
+
+def test_children_of_a_submission_end_with_it(sandbox, tmp_path):
+    traces = tmp_path / "traces"
+    lost(submitted(sandbox, tmp_path, f"""
+import os, time
+if not os.fork():
+    while True:
+        open({str(traces)!r}, "a").write(".")
+while not os.path.exists({str(traces)!r}): pass
+"""))
+    size = traces.stat().st_size
+    time.sleep(0.5)
+    assert traces.stat().st_size == size > 0
+
+
+def test_helpers_of_the_submission_come_before_the_projects(sandbox, tmp_path):
+    (tmp_path / "load_data.py").write_text("def load_category(*args): pass\nmine = 'mine'\ncategory_name = mine\n")
+    submission = submitted(sandbox, tmp_path, f"from load_data import mine\n{own_source()}")
+    sizes = {"network": "CNN", "sizes": [3, 4, 3]}
+    assert len(submission.ask("parameters", sizes)[0]) > 12
+    assert {path.name for path in tmp_path.iterdir()} == {"colourization.py", "load_data.py"}
+
+
+@pytest.mark.parametrize("losses, still", [([3.2, 3.1, 3.0], []), ([3.2, 1, float("nan")], []),
+                                           ([3.2, 2, 1], ["rfconv.0.weight"]), ([3.2], []), ("7 points", [])])
+def test_what_does_not_learn_has_no_points(losses, still):
+    check = next(check for check in CHECKS if check.name == "training")
+    assert check(lambda *_: [{"losses": losses, "still": still}]).complaints
+    assert not check(lambda *_: [{"losses": [3.2, 2, 1], "still": []}]).complaints
+
+
+def test_points_are_the_sheets():
+    points = {part: sum(check.points for check in CHECKS if check.part == part) for part in "BCDG"}
+    assert points == pytest.approx({"B": 2, "C": 3, "D": 1, "G": 1})
+    assert len(ALL) == len(CHECKS)
+
+
+def test_outdated_lines_are_named_and_this_project_has_none(tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text("loss = f(x)\nx = Variable(x, volatile=True)\ntotal += loss.data[0]\nprint (1)\n")
+    assert [line.split(":")[0] for line in outdated(path)] == ["line 2", "line 3"]
+    assert outdated(ROOT / "colourization.py") == []
+
+
+def checker(*arguments):
+    return subprocess.run([sys.executable, "-m", "pytest", "tests/assignment", "-p", "no:cacheprovider", *arguments],
+                          cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
+    before, after, expected = WRONG["a detached gradient"]
+    (tmp_path / "wrong.py").write_text(own_source().replace(before, after) + "\n# x.cuda(async=True)\n")
+    done = checker("--submission", tmp_path / "wrong.py", "--points", tmp_path / "new" / "points.json", "-k", "G-")
+    assert done.returncode == 1
+    assert "G  values           0.3 of 0.3\nG  gradients        0.0 of 0.3\n     expected: gradients of" in done.stdout
+    assert "part G: 0.7 of 1.0\ntogether: 0.7 of 7.0\noutdated, line" in done.stdout
+    points = json.loads((tmp_path / "new" / "points.json").read_text())
+    assert (points["points"], points["of"], points["parts"]["G"]) == (0.7, 7, [0.7, 1])
+    rows = {f"{row['part']}-{row['check']}": row for row in points["checks"]}
+    assert rows.keys() == ALL
+    assert "no gradient reaches weight" in rows["G-gradients"]["found"]
+    assert rows["C-weights"]["found"] == "not run"
+
+
+def test_a_wrong_option_is_one_line(tmp_path):
+    for arguments in ["--submission", tmp_path / "nowhere.py"], ["--points", tmp_path]:
+        done = checker(*arguments)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert done.stdout == "" and done.stderr.strip().startswith("ERROR: ") and done.stderr.strip().count("\n") == 0

@@ -38,9 +38,8 @@ REMOVED = {
     r"\btorch\.(legacy|utils\.ffi)\b": "`torch.legacy` and `torch.utils.ffi` are gone",
     r"\bnp\.(float|int|bool|object)\b": "numpy's names for Python's own types are gone: `float`, `int`, `bool`",
     r"\bscipy\.misc\b": "`scipy.misc` is gone: read pictures with Pillow",
-    r"^\s*print\s+[^\s(=]": "`print` is a function since Python 3",
     r"\bxrange\(": "`xrange` is called `range` since Python 3",
-    r"\bfrom itertools import izip|\bimport cPickle": "`izip` and `cPickle` are Python 2's: `zip`, `pickle`",
+    r"\b(izip|cPickle)\b": "`izip` and `cPickle` are Python 2's: `zip`, `pickle`",
 }
 
 
@@ -195,9 +194,9 @@ def packed(array: np.ndarray) -> dict:
 
 
 def training(ask, network):
-    steps, share = 12, 0.9
-    grey, labels = horses(0, 16)
-    answer, = ask("training", {"network": network, "sizes": [3, 8, 24], "steps": steps, "rate": 0.01, "grey": grey,
+    steps, share = 10, 0.9
+    grey, labels = horses(0, 8)
+    answer, = ask("training", {"network": network, "sizes": [3, 8, 24], "steps": steps, "rate": 0.005, "grey": grey,
                                "labels": labels})
     first, *_, last = answer["losses"]
     complaints = [f"the loss went from {first:.3f} to {last:.3f}"] if not 0 < last < share * first else []

@@ -65,6 +65,8 @@ class Sandbox:
             answer = json.loads(reply["result"])
             if "error" in answer:
                 raise Failure(str(answer["error"]) + said)
+            if len(answer["saw"]) != len(cases):
+                raise ValueError("an answer is due in every case")
             return answer["saw"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise Failure("its answer makes no sense") from None
