@@ -108,9 +108,9 @@ def submitted(sandbox, folder, source) -> Submission:
     return Submission(path, sandbox)
 
 
-def lost(submission) -> dict[str, str]:
+def lost(submission, parts="BCDG") -> dict[str, str]:
     """What was found where points are lost."""
-    verdicts = {check.id: check(submission.ask) for check in CHECKS}
+    verdicts = {check.id: check(submission.ask) for check in CHECKS if check.part in parts}
     return {name: verdict.found for name, verdict in verdicts.items() if verdict.complaints}
 
 
@@ -120,8 +120,10 @@ def test_wrong_solutions_lose_the_points_of_what_is_wrong(sandbox, tmp_path, mon
     assert before in own_source()
     submission = submitted(sandbox, tmp_path, own_source().replace(before, after, 1))
     if name == "an endless loop":
-        monkeypatch.setattr(sandbox, "seconds", 3)
-    assert lost(submission).keys() == expected
+        monkeypatch.setattr(sandbox, "seconds", 5)
+    # The CNN shares nothing with the UNets but MyConv2d: to save time, only those are checked that were touched.
+    parts = "B" * any(name.startswith("B") for name in expected) + "CDG" * any(name[0] in "CDG" for name in expected)
+    assert lost(submission, parts).keys() == expected
 
 
 def test_a_right_solution_under_other_names_loses_nothing(sandbox, tmp_path):
@@ -148,7 +150,7 @@ os._exit(0)
 AT_IMPORT = {  # what a submission does when it is imported, and what is said of it
     "import os; os._exit(0)": "it ended without an answer, with the exit status 0",
     "import sys; sys.exit()": "SystemExit",
-    "while True: pass": "no answer within 3 seconds",
+    "while True: pass": "no answer within 4 seconds",
     "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass":
         "it ended the process that watches over it",
     "import os\nwhile True: os.write(1, bytes(1 << 20))": "File too large",
@@ -162,13 +164,13 @@ AT_IMPORT = {  # what a submission does when it is imported, and what is said of
     "import numpy as np\nnp.float(1)": "numpy's names",
     "import os\nraise ValueError(os.environ.get('A_SECRET'), os.listdir())": "ValueError: (None, [])",
     "import os\nos.read(0, 1)[0]": "IndexError",
-    "from colourization import CNN": "cannot import name 'CNN' from partially initialized module",
+    "from colourization import CNN": "cannot import name 'CNN' from 'colourization'",
 }
 
 
 @pytest.mark.parametrize("source", AT_IMPORT)
 def test_what_fails_at_import_has_no_points_and_is_told_why(sandbox, tmp_path, monkeypatch, source):
-    monkeypatch.setattr(sandbox, "seconds", 3 if "while True: pass" in source else 60)
+    monkeypatch.setattr(sandbox, "seconds", 4 if "while True: pass" in source else 60)
     found = lost(submitted(sandbox, tmp_path, source))
     assert found.keys() == ALL
     for line in found.values():
@@ -239,8 +241,8 @@ def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
     assert rows["C-weights"]["found"] == "not run"
 
 
-def test_a_wrong_option_is_one_line(tmp_path):
-    for arguments in ["--submission", tmp_path / "nowhere.py"], ["--points", tmp_path]:
-        done = checker(*arguments)
-        assert done.returncode == pytest.ExitCode.USAGE_ERROR
-        assert done.stdout == "" and done.stderr.strip().startswith("ERROR: ") and done.stderr.strip().count("\n") == 0
+def test_a_missing_submission_is_one_line(tmp_path):
+    done = checker("--submission", tmp_path / "nowhere.py")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stdout == "" and done.stderr.strip().count("\n") == 0
+    assert done.stderr.startswith(f"ERROR: there is no file {tmp_path / 'nowhere.py'}: ")
