@@ -7,15 +7,18 @@ wall against an attacker, who runs with the rights of whoever started the checke
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 SECONDS = 60  # for one question
+GRACE = 10  # seconds more until the worker itself counts as stopped
 MEGABYTES = 2048  # of data; enforced by Linux alone
 START = "import runpy, sys; sys.path += sys.argv[2:]; runpy.run_path(sys.argv[1], run_name='__main__')"
 
@@ -29,7 +32,7 @@ class Sandbox:
 
     def __init__(self, seconds: float = SECONDS):
         self.seconds = seconds
-        self.process = None
+        self.process = self.child = None
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
     def __enter__(self):
@@ -45,12 +48,14 @@ class Sandbox:
             self._start()
         question = {"submission": str(submission), "what": what, "cases": cases, "seconds": self.seconds,
                     "megabytes": MEGABYTES}
-        timer = threading.Timer(self.seconds + 10, self.process.kill)  # for when the worker was stopped
+        timer = threading.Timer(self.seconds + GRACE, self.process.kill)  # for when the worker was stopped
         timer.start()
         try:
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
+            self.child = int(self.process.stdout.readline())
             reply = json.loads(self.process.stdout.readline())
+            self.child = None
         except (OSError, ValueError):
             self._stop()
             raise Failure("it ended the process that watches over it") from None
@@ -88,3 +93,7 @@ class Sandbox:
             self.process.kill()
             self.process.communicate()
             self.process = None
+        if self.child is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.child, signal.SIGKILL)
+            self.child = None

@@ -203,7 +203,6 @@ def explain(error: BaseException, path: str) -> str:
 
 def answer(submission, what, cases, megabytes, folder, output, result):
     """In the forked process: close every way out but ``result``, look, and end."""
-    os.setsid()
     os.chdir(folder)
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
@@ -232,9 +231,11 @@ def ask(submission, what, cases, seconds, megabytes):
         pid = os.fork()
         if not pid:
             try:
+                os.setsid()
                 answer(submission, what, cases, megabytes, folder, output, result)
             finally:
                 os._exit(0)
+        print(pid, flush=True)  # should this process be ended, its child can be, too
         end = time.monotonic() + seconds
         while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(0.005)
