@@ -13,6 +13,7 @@ from .checks import CHECKS, Submission, Verdict, outdated
 from .sandbox import SECONDS, Sandbox
 
 PATH, VERDICTS = pytest.StashKey(), pytest.StashKey()
+NOT_RUN = Verdict("", ["not run"])
 
 
 def pytest_addoption(parser):
@@ -49,7 +50,7 @@ def report(path: Path, verdicts: dict) -> dict:
     """The points of every check, also of those that were not run: they have none."""
     rows = []
     for check in CHECKS:
-        verdict = verdicts.get(check.id, Verdict("", ["not run"]))
+        verdict = verdicts.get(check.id, NOT_RUN)
         rows.append({"part": check.part, "check": check.name, "points": 0 if verdict.complaints else check.points,
                      "of": check.points, "expected": verdict.expected, "found": verdict.found})
     parts = {part: [round(sum(row[key] for row in rows if row["part"] == part), 2) for key in ("points", "of")]
@@ -72,7 +73,9 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section(f"points of {result['submission']}")
     for row in result["checks"]:
         write(f"{row['part']}  {row['check']:15} {row['points']:4.1f} of {row['of']:.1f}")
-        if row["points"] < row["of"]:
+        if row["found"] == NOT_RUN.found:
+            write(f"     {row['found']}")
+        elif row["points"] < row["of"]:
             write(f"     expected: {row['expected']}")
             write(f"     found:    {row['found']}")
     for part, (points, of) in result["parts"].items():

@@ -19,7 +19,7 @@ import torch
 
 SECONDS = 60  # for one question
 GRACE = 10  # seconds more until the worker itself counts as stopped
-MEGABYTES = 2048  # of data; enforced by Linux alone
+MEGABYTES = 2048  # of data beside torch itself; enforced by Linux alone
 START = "import runpy, sys; sys.path += sys.argv[2:]; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 

@@ -201,6 +201,14 @@ def explain(error: BaseException, path: str) -> str:
     return f"{place}{type(error).__name__}: {message}"
 
 
+def own_data() -> int:
+    """Bytes of data that this process has, which are many where torch was built for a GPU; 0 if unknown."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def answer(submission, what, cases, megabytes, folder, output, result):
     """In the forked process: close every way out but ``result``, look, and end."""
     os.chdir(folder)
@@ -211,7 +219,8 @@ def answer(submission, what, cases, megabytes, folder, output, result):
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE, MAX_FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not RLIMIT_AS: torch reserves far more addresses than it ever uses.
-    resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+    data = own_data() + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     try:
         module = load(submission)
         reply = {"saw": [OBSERVE[what](module, **case) for case in cases]}
