@@ -12,7 +12,7 @@ import numpy as np
 
 from colour.cli import Parser, UserError, command, number
 from colour.files import ROOT
-from colour.palette import MAX_COLOURS, Palette
+from colour.palette import MAX_COLOURS, Palette, colour_codes
 from load_data import CIFAR10_DATA, choose, load_category
 
 STARTS = 4  # k-means ends in a local optimum: the best of this many, by mean distance
@@ -29,9 +29,7 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
 
     counts = np.zeros(1 << 24, np.int64)
     for start in range(0, len(images), 1000):  # bounds the memory, whatever N
-        # The channels must come last before the reshape: rows are then pixels, not runs of one channel.
-        pixels = images[start:start + 1000].transpose(0, 2, 3, 1).reshape(-1, 3)
-        codes, found = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_counts=True)
+        codes, found = np.unique(colour_codes(images[start:start + 1000]), return_counts=True)
         counts[codes] += found
     codes = np.flatnonzero(counts)
     counts = counts[codes]

@@ -73,22 +73,34 @@ class Palette:
     def labels(self, images: np.ndarray) -> np.ndarray:
         """The nearest centre of each pixel (Euclid in RGB, the lower index on a tie).
 
-        ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W).
+        ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W). Each colour that occurs is compared once.
         """
-        from scipy.cluster.vq import vq
-
-        n, _, height, width = images.shape
-        labels = np.empty((n, height, width), np.uint8)
-        for start in range(0, n, 1000):  # bounds the floats in memory, whatever N
-            part = images[start:start + 1000]
-            pixels = part.transpose(0, 2, 3, 1).reshape(-1, 3).astype(np.float32) / 256
-            labels[start:start + 1000] = vq(pixels, self.centres, check_finite=False)[0].reshape(-1, height, width)
+        parts = [images[start:start + 1000] for start in range(0, len(images), 1000)]  # bounds the memory
+        occurs = np.zeros(1 << 24, bool)
+        for part in parts:
+            occurs[colour_codes(part)] = True
+        codes = torch.from_numpy(np.flatnonzero(occurs))
+        nearest = np.empty(1 << 24, np.uint8)
+        centres = torch.from_numpy(self.centres).double()
+        for code in codes.split(100_000):
+            rgb = torch.stack([code >> 16, code >> 8 & 255, code & 255], dim=1).double() / 256
+            distances = torch.cdist(rgb, centres, compute_mode="donot_use_mm_for_euclid_dist")
+            nearest[code.numpy()] = distances.argmin(dim=1).numpy()
+        labels = np.empty((len(images), *images.shape[2:]), np.uint8)
+        for i, part in enumerate(parts):
+            labels[1000 * i:1000 * i + len(part)] = nearest[colour_codes(part)]
         return labels
 
     def rgb(self, labels: torch.Tensor) -> torch.Tensor:
         """The colours of labels (N, H, W), as float32 RGB (N, 3, H, W) in [0, 1)."""
         centres = torch.from_numpy(self.centres).to(labels.device)
         return centres[labels.long()].permute(0, 3, 1, 2)
+
+
+def colour_codes(images: np.ndarray) -> np.ndarray:
+    """The 24 bits of each pixel of uint8 (N, 3, H, W) as one number (N, H, W)."""
+    red, green, blue = images.astype(np.int32).transpose(1, 0, 2, 3)
+    return red << 16 | green << 8 | blue
 
 
 def _read_npy(data: bytes) -> np.ndarray:
