@@ -105,15 +105,15 @@ class UpBlock(nn.Sequential):
 
 
 def down_block(conv: nn.Module, channels: int) -> nn.Sequential:
-    return nn.Sequential(conv, nn.MaxPool2d(2), nn.BatchNorm2d(channels), nn.ReLU())
+    return nn.Sequential(conv, nn.MaxPool2d(2), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def same_block(conv: nn.Module, channels: int) -> nn.Sequential:
-    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def up_block(conv: nn.Module, channels: int) -> UpBlock:
-    return UpBlock(conv, nn.Upsample(scale_factor=2), nn.BatchNorm2d(channels), nn.ReLU())
+    return UpBlock(conv, nn.Upsample(scale_factor=2), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 class CNN(nn.Module):
@@ -184,7 +184,7 @@ class Data(NamedTuple):
 
 def grey_of(rgb: torch.Tensor) -> torch.Tensor:
     """The grey input (N, 1, H, W) of RGB (N, 3, H, W): the mean of the channels, as the assignment has it."""
-    return rgb.mean(dim=1, keepdim=True)
+    return rgb.mean(dim=1)[..., None].permute(0, 3, 1, 2)  # its strides are of channels last, which torch.cat looks at
 
 
 def batches(data: Data, size: int, shuffle: torch.Generator | None = None,

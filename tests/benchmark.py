@@ -8,7 +8,6 @@ slice of them converted at each step, unfused Adam, colours by brute force. Ever
 pairs that are timed in turns, with the least and the greatest in brackets.
 """
 
-import os
 import resource
 import statistics
 import subprocess
@@ -155,7 +154,7 @@ def plain_epochs(model: str, data: Data, batch: int) -> Callable:
 def step(data: Data, bf16: bool, rate: float) -> None:
     """A step is timed as an epoch of some, with all that the loop does beside it."""
     section(f"a training step, {torch.get_num_threads()} threads")
-    for batch, count in (100, 1000), (10, 200):
+    for batch, count in (100, 2000), (10, 1000):
         some = Data(data.images[:count], data.labels[:count])
         steps = count // batch
         for model in NETWORKS:
@@ -202,18 +201,22 @@ def data(data: Data, bf16: bool, rate: float) -> None:
 
 
 def run_cold(*command: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a process, from its start to its exit."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{command} failed")
-    return time.perf_counter() - start, megabytes(usage)
+    """Seconds and peak megabytes of a process, from its start to its exit.
+
+    It is started by a small one, since a process's peak counts what its parent's memory was at the fork.
+    """
+    starter = ("import resource, subprocess, sys, time; start = time.perf_counter(); "
+               "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+               "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+    out = subprocess.run([sys.executable, "-c", starter, sys.executable, *command], cwd=ROOT, check=True,
+                         capture_output=True, text=True).stdout
+    wall, peak = map(float, out.split())
+    return wall, megabytes(peak)
 
 
-def megabytes(usage: resource.struct_rusage) -> float:
-    """The peak of a process's memory, which Linux counts in kilobytes and macOS in bytes."""
-    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+def megabytes(peak: float) -> float:
+    """Of a process's memory, which Linux counts in kilobytes and macOS in bytes."""
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def valid(data: Data, bf16: bool, rate: float) -> None:
@@ -255,7 +258,7 @@ def epoch_of_many(pictures: int) -> None:
     palette = Palette.load()
     many, valid = (Data(torch.from_numpy(x), torch.from_numpy(palette.labels(x))) for x in (images, x_test))
     took = seconds(lambda: next(train(UNet(3, 32, 24), many, valid, epochs=1)))
-    print(took, megabytes(resource.getrusage(resource.RUSAGE_SELF)))
+    print(took, megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
 def target(data: Data, bf16: bool, rate: float) -> None:
