@@ -20,6 +20,7 @@ import json
 import math
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, stdev
@@ -65,7 +66,7 @@ TRAININGS = {
 HORSES = range(8)  # in the strips
 CLOSE_UP = (7, 1, 6)  # in the cut-outs of part E
 BLOCK_CHANNELS = 2  # of each block, there
-JOINS = {"upconv1": "downconv2", "upconv2": "downconv1", "finalconv": "the grey input"}
+JOINS = {"upconv1": "downconv2", "upconv2": "downconv1", "finalconv": "input"}
 AUGMENTATIONS = {  # of part F: name in the study, name in the text
     "none": "none",
     "hflip": "flip left--right",
@@ -251,7 +252,8 @@ def trainings(values: Values, pictures: int, valid: Data, palette: Palette, unet
             subprocess.run([sys.executable, "colourization.py", *flags.split(), "--checkpoint",
                             str(folder / weights.name), "--outdir", str(folder), "--resume"], cwd=ROOT, check=True)
             network, sidecar = load_model(weights)
-            save_strip(name, colour_in(network, valid.images[list(HORSES)], colouring))
+            if name.endswith("e25"):
+                save_strip(name, colour_in(network, valid.images[list(HORSES)], colouring))
             kept = {key: sidecar[key] for key in ("command", "model", "num_filters", "batch_size", "learn_rate",
                                                   "schedule", "augment", "grey_start", "precision", "seed", "epochs")}
             kept["scores"] = evaluate(network, valid, colouring=colouring)
@@ -270,21 +272,20 @@ def trainings(values: Values, pictures: int, valid: Data, palette: Palette, unet
             f"{100 * record['val_acc']:.2f}" for epoch, record in enumerate(run["history"], 1)]
         (GENERATED / f"curve_{name}.dat").write_text("\n".join(curve) + "\n")
         histories[name] = run["history"]
-        rows.append([f"{TITLES[run['model'].lower()]}, batch {run['batch_size']}, {run['epochs']} epochs",
-                     *(values.texts[f"{name}.{key}"] for key in ("train_loss", "loss", "acc", "psnr"))])
-    save_table("equal", "lrrrr", ["random start, $f=32$", "training loss", "loss", "acc.\\ (\\%)", "PSNR (dB)"], rows)
+        rows.append([TITLES[run["model"].lower()], str(run["batch_size"]), str(run["epochs"]),
+                     *(values.texts[f"{name}.{key}"] for key in ("train_loss", "loss", "acc"))])
+    save_table("equal", "lrrrrr", ["", "batch", "epochs", "training loss", "loss", "acc."], rows)
 
     values["unet_e25.lead"] = min(cnn["val_loss"] - unet["val_loss"] for cnn, unet in
                                   zip(histories["cnn_e25"], histories["unet_e25"])), "{:.2f}"
     run = json.loads((GENERATED / "train_unet_e25.json").read_text())
-    rows = [["nothing", values.texts["unet_e25.acc"], values.texts["unet_k3_f32.acc"]]]
+    rows = [["--", "--", values.texts["unet_e25.acc"], values.texts["unet_k3_f32.acc"]]]
     for block, source in JOINS.items():
         values[f"cut.{block}.e25"] = 100 * run["cut"][block]["acc"], "{:.1f}"
         values[f"cut.{block}.shipped"] = 100 * evaluate(cut(unet, block), valid)["acc"], "{:.1f}"
-        source = source if source.startswith("the") else rf"\texttt{{{source}}}"
-        rows.append([rf"{source} $\to$ \texttt{{{block}}}",
+        rows.append([source if source == "input" else rf"\texttt{{{source}}}", rf"\texttt{{{block}}}",
                      values.texts[f"cut.{block}.e25"], values.texts[f"cut.{block}.shipped"]])
-    save_table("cut", "lrr", ["join cut", "25 epochs", "shipped"], rows)
+    save_table("cut", "llrr", ["cut from", "into", "25 ep.", "shipped"], rows)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -453,7 +454,7 @@ def receptive_fields(values: Values, networks: dict[str, nn.Module], valid: Data
         rows.append([name, str(jump), f"{size}", cells["CNN", block], cells["UNet", block], f"{dilated}",
                      cells["DUNet", block], f"$+{gains[block]}$"])
     save_table("receptive", "lrrrrrrr",
-               ["behind", "jump", "formula", "CNN", "UNet", "formula", "DilatedUNet", "dilating here"], rows)
+               ["behind", "jump", "formula", "CNN", "UNet", "formula", "DilatedUNet", "gain here"], rows)
 
     pixel, scale = 33, 8  # within a coarse unit, one of those that see most
     for name in ("CNN", "UNet", "DUNet"):
@@ -463,10 +464,10 @@ def receptive_fields(values: Values, networks: dict[str, nn.Module], valid: Data
         assert (rows_seen[0], rows_seen[-1]) == (first, last), f"the trained {name} sees {rows_seen[[0, -1]]}"
         pixels = enlarged(heat(1 + np.log10(np.maximum(magnitude / magnitude.max(), 1e-12)) / 4), scale)
         first, last = first * scale, (last + 1) * scale
-        margin = 10 * scale
+        window = slice((pixel - 24) * scale, (pixel + 25) * scale)
         for side in (first, last - 2):
             pixels[side:side + 2, first:last] = pixels[first:last, side:side + 2] = (255, 80, 60)
-        save_picture(f"gradient_{name.lower()}", pixels[margin:-margin, margin:-margin])
+        save_picture(f"gradient_{name.lower()}", pixels[window, window])
         own = magnitude[pixel, pixel] / magnitude.sum()
         values[f"gradient.{name.lower()}.own"] = 100 * own, "{:.0f}"
 
@@ -481,8 +482,8 @@ def receptive_fields(values: Values, networks: dict[str, nn.Module], valid: Data
         seen = (probe.grad[0] != 0).any(dim=0).nonzero()
         assert int(seen[:, 0].max() - seen[:, 0].min() + 1) == span
         filters.append([title, str(k * k), f"{conv.weight.numel():,}", rf"${span}\times{span}$", str(len(seen))])
-    save_table("filters", "lrrcr", ["filter", "weights per pair of channels", "weights in \\texttt{rfconv}",
-                                    "receptive field", "pixels in it that count"], filters)
+    save_table("filters", "lrrcr", ["filter", "weights per pair", "weights in \\texttt{rfconv}",
+                                    "receptive field", "pixels used"], filters)
 
     def padding_share(dilation: int) -> float:
         inside = np.mean([[0 <= i + tap * (dilation + 1) < 8 for tap in (-1, 0, 1)] for i in range(8)])
@@ -679,9 +680,8 @@ def main(argv: list[str] | None = None) -> int:
     receptive_fields(values, networks, valid)
     cut_outs(values, networks, valid, palette)
     study(values, args.study)
-    code = inspect.getsource(MyDilatedConv2d.dilated_weight).splitlines()
-    body = [line for line in code if '"""' not in line]
-    (GENERATED / "dilated_weight.py.txt").write_text(inspect.cleandoc("\n".join(body)) + "\n")
+    code = [line for line in inspect.getsource(MyDilatedConv2d.dilated_weight).splitlines(True) if '"""' not in line]
+    (GENERATED / "dilated_weight.py.txt").write_text(textwrap.dedent("".join(code)))
     sources = {f"weights/{name}.pkl": sha256(ROOT / "weights" / f"{name}.pkl") for name in WEIGHTS}
     (GENERATED / "sources.json").write_text(json.dumps({**sources, "palette": palette.sha256()}, indent=1) + "\n")
     values["digest"] = digest()
