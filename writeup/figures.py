@@ -48,6 +48,7 @@ from colourization import (
     load_model,
     load_sets,
     pick_device,
+    start_from_grey,
 )
 
 GENERATED = ROOT / "writeup" / "generated"
@@ -204,6 +205,13 @@ def score_shipped(values: Values, data: Data, valid: Data, palette: Palette) -> 
     mean_colour = Colouring(palette, "mean")
     values.add("cnn_mean", evaluate(networks["cnn"], valid, colouring=mean_colour))
     save_strip("cnn_mean", colour_in(networks["cnn"], images, mean_colour))
+    for stem in ("cnn", "unet"):
+        values.add(f"{stem}_kept", evaluate(networks[stem], valid, colouring=Colouring(palette, keep_grey=True)))
+    start = UNet(3, 32, len(palette))
+    start_from_grey(start, data)
+    with torch.no_grad():
+        start.finalconv.weight[:, :-1] = 0  # nothing but the grey
+    values.add("grey_start", evaluate(start.eval(), valid))
     others = baselines(*data, *valid, palette)
     keys = {"all-grey picture": "allgrey", "majority colour": "majority",
             "most frequent colour per grey level": "lookup", "palette ceiling": "ceiling"}
@@ -629,12 +637,17 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
     yield "B: the CNN's PSNR is below regression's", v["cnn_k3_f32.psnr"] < v["regression_cnn_k3_f32.psnr"]
     yield "B: the CNN is right less often than the table of grey levels, the UNet more often", (
         v["cnn_k3_f32.acc"] < v["lookup.acc"] < v["unet_k3_f32.acc"])
+    yield "B: the CNN's colours on the known grey beat the grey picture", (
+        v["cnn_kept.psnr"] > v["allgrey.psnr"] + 0.5)
     yield "B: more filters make the CNN better", (
         v["cnn_k3_f32.loss"] < v["cnn_k3_f16.loss"] and v["cnn_k3_f32.acc"] > v["cnn_k3_f16.acc"])
     for cnn, unet, what in (("cnn_e25", "unet_e25", "after 25 epochs"), ("cnn_k3_f32", "unet_k3_f32", "as shipped")):
         yield f"C: the UNet is better than the CNN {what}", (
             v[f"{unet}.loss"] < v[f"{cnn}.loss"] and v[f"{unet}.acc"] > v[f"{cnn}.acc"]
             and v[f"{unet}.psnr"] > v[f"{cnn}.psnr"])
+    yield "C: on the known grey, CNN and UNet are close", abs(v["unet_kept.psnr"] - v["cnn_kept.psnr"]) < 0.5
+    yield "C: what the shipped UNet's last layer started from is worse than the UNet", (
+        v["grey_start.acc"] < v["unet_k3_f32.acc"] and v["grey_start.loss"] > v["unet_k3_f32.loss"])
     yield "C: the UNet is ahead of the CNN from the first epoch on", v["unet_e25.lead"] > 0
     yield "C: cutting a join costs accuracy", all(
         v[f"cut.{block}.{which}"] < v[f"{whole}.acc"] for block in JOINS
