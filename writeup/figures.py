@@ -669,7 +669,7 @@ def digest() -> str:
     """One SHA-256 over all generated files but values.tex, which holds it."""
     total = hashlib.sha256()
     for path in sorted(GENERATED.iterdir()):
-        if path.name != "values.tex":
+        if path.name != "values.tex" and not path.name.startswith("."):
             total.update(f"{path.name} {sha256(path)}\n".encode())
     return total.hexdigest()
 
