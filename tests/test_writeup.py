@@ -146,7 +146,7 @@ def test_verdicts_of_the_study(tmp_path, monkeypatch):
     assert [values[f"study.{name}.verdict"] for name in ("hflip", "vflip", "hshift")] == [
         "lowered the loss", "raised the loss", "made no clear difference"]
     assert values["study.done"] == 1 and values["study.seeds"] == 2
-    assert values["study.helped"] == "flip left--right"
+    assert values["study.helped"] == "flip left--right" and values["study.judges"] == "the test horses"
     assert r"$1.145 \pm 0.064$" in (tmp_path / "table_study.tex").read_text()
 
 

@@ -596,7 +596,13 @@ def study(values: Values, path: Path) -> None:
     if not kept.exists():
         (GENERATED / "table_study.tex").unlink(missing_ok=True)
         return
-    runs = json.loads(kept.read_text())["runs"]
+    whole = json.loads(kept.read_text())
+    runs, settings = whole["runs"], {"epochs": 25, "batch_size": 50, **whole.get("settings", {})}
+    for key in ("epochs", "batch_size"):
+        values[f"study.{key}"] = settings[key]
+    holdout, share = settings.get("holdout"), settings.get("pretraining")
+    values["study.judges"] = f"{holdout:,} horses held out from the training set" if holdout else "the test horses"
+    values["study.share"] = f"{100 * share:.0f}\\,\\%" if share else "a part"
     by_name = {name: [run for run in runs if run["name"] == name] for name in AUGMENTATIONS}
     losses = {name: [run["loss"] for run in group] for name, group in by_name.items() if group}
     rows = []
@@ -612,6 +618,8 @@ def study(values: Values, path: Path) -> None:
                      rf"${mean(accuracy):.1f} \pm {stdev(accuracy):.1f}$",
                      "" if name == "none" else f"${mean(own) - mean(losses['none']):+.3f}$",
                      "" if name == "none" else verdict])
+    values["study.vflip.kind"] = ("raised the loss", "made no clear difference", "lowered the loss").index(
+        values["study.vflip.verdict"]) if "study.vflip.verdict" in values.raw else 1
     values["study.seeds"] = len({run["seed"] for run in runs})
     for verdict, key in (("lowered the loss", "helped"), ("raised the loss", "harmed"),
                          ("made no clear difference", "neither")):
@@ -661,6 +669,12 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
         v["detail.unet.finalconv"] > v["detail.cnn.finalconv"] + 10
         and v["detail.unet.upconv2"] < v["detail.cnn.upconv2"])
     yield "E: more of the UNet's middle is silent", v["silent.unet.rfconv"] > v["silent.cnn.rfconv"]
+    if int(v["study.done"]):
+        gains = {name: float(v[f"study.{name}.gain"]) for name in AUGMENTATIONS if name != "none"}
+        yield "F: flipping left to right lowers the loss", v["study.hflip.verdict"] == "lowered the loss"
+        yield "F: flipping upside down gains less than left to right", gains["vflip"] < gains["hflip"]
+        yield "F: each augmentation changes the loss by less than half of what skip connections do", (
+            max(map(abs, gains.values())) < (v["cnn_e25.loss"] - v["unet_e25.loss"]) / 2)
     yield "G: as shipped, DilatedUNet and UNet are within one point of accuracy", (
         abs(v["dunet_k3_f32.acc"] - v["unet_k3_f32.acc"]) < 1)
 
