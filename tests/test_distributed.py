@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,21 @@ def few_steps():
     return state
 
 
-def launch(*command):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*TORCHRUN, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            cwd=ROOT, env=environment, start_new_session=True)
+@pytest.fixture
+def launch():
+    """Start a command under torchrun; whatever happens, it does not outlive the test."""
+    processes = []
+
+    def start(*command):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        processes.append(subprocess.Popen([*TORCHRUN, *map(str, command)], stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.terminate()  # the launcher ends its workers
+        process.wait(60)
 
 
 def said(process):
@@ -49,7 +61,7 @@ def said(process):
     return process.returncode, out, error
 
 
-def test_two_processes_learn_what_one_learns(tmp_path):
+def test_two_processes_learn_what_one_learns(launch, tmp_path):
     script = tmp_path / "steps.py"
     script.write_text(SCRIPT)
     status, _, error = said(launch(script, tmp_path))
@@ -90,7 +102,17 @@ def test_shared_batch_norm_is_the_librarys(monkeypatch):
 FLAGS = ("colourization.py", "--model", "CNN", "-f", 2, "-b", 51, "--holdout", 4800)
 
 
-def test_a_training_under_torchrun(tmp_path):
+def worker(rank, checkpoint):
+    """The process numbers of those that have a rank in the training of a checkpoint."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            if (f"LOCAL_RANK={rank}\0".encode() in (folder / "environ").read_bytes()
+                    and bytes(checkpoint) in (folder / "cmdline").read_bytes()):
+                yield int(folder.name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes as Linux shows them")
+def test_a_training_under_torchrun(launch, tmp_path):
     path = tmp_path / "two.pkl"
     flags = (*FLAGS, "--outdir", tmp_path, "--checkpoint", path)
     status, out, error = said(launch(*flags, "-e", 1))
@@ -101,9 +123,7 @@ def test_a_training_under_torchrun(tmp_path):
     assert status != 0 and error.count("error: ") == 1 and "--resume" in error
     process = launch(*flags, "-e", 10_000, "--resume")
     assert process.stdout.readline().startswith("Epoch [2/")
-    workers = subprocess.run(["pgrep", "-g", str(os.getpgid(process.pid)), "-f", "colourization.py"],
-                             capture_output=True, text=True).stdout.split()
-    lost, = (int(pid) for pid in workers if b"LOCAL_RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+    lost, = worker(1, path)
     os.kill(lost, signal.SIGKILL)
     start = time.monotonic()
     status, _, error = said(process)
@@ -113,6 +133,6 @@ def test_a_training_under_torchrun(tmp_path):
     assert checkpoints.load_state(path, CNN(3, 2, 24))["history"]
 
 
-def test_torchrun_is_for_training(tmp_path):
+def test_torchrun_is_for_training(launch, tmp_path):
     status, out, error = said(launch("colourization.py", "--valid", "--outdir", tmp_path))
     assert status != 0 and "torchrun is for training" in error and not out
