@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import math
 import os
 import pickle
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,3 +147,35 @@ def load_numpy_pickle(data: bytes | BinaryIO):
         raise
     except Exception as error:  # malformed opcodes fail in every way there is
         raise pickle.UnpicklingError(f"it is damaged ({type(error).__name__}: {error})") from error
+
+
+def npy_header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran order, and type of a ``.npy`` file of ``size`` bytes, open where it begins.
+
+    Raises ``ValueError`` and others if it is none, or claims another number of bytes than follow.
+    """
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's own about headers that Python 2 wrote
+        shape, fortran_order, dtype = read_header(file)
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError("its header does not match its data")
+    return shape, fortran_order, dtype
+
+
+def load_npz(path: str | Path, max_bytes: int) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file that unpacks to at most ``max_bytes``; no size that it claims takes memory before.
+
+    Fails in every way there is, as damaged zip archives do; nothing is unpickled.
+    """
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        if sum(record.file_size for record in archive.infolist()) > max_bytes:
+            raise ValueError(f"it unpacks to more than {max_bytes:,} bytes")
+        for record in archive.infolist():
+            with archive.open(record) as file:
+                npy_header(file, record.file_size)
+            with archive.open(record) as file:
+                arrays[record.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays

@@ -11,7 +11,8 @@ from colour.cli import UserError
 MAX_PIXELS = 50_000_000
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
 # Films, data, and drawings that Pillow hands to another program (EPS runs Ghostscript): none of them is opened.
-NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+# Nor are textures (DDS) and FITS data: Pillow 11 reads minutes or gigabytes of them that are not there.
+NOT_PICTURES = {"BUFR", "DDS", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 
 
 def suffixes() -> set[str]:
