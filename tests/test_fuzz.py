@@ -106,6 +106,7 @@ def written(folder: Path, name: str, content: bytes) -> Path:
 
 
 TINY = state("CNN", 1, 1, 2)
+TINY_FILE = saved(TINY)
 PALETTE = Palette(np.eye(3)[:2], Path("mine.npy"))
 
 
@@ -118,7 +119,7 @@ def read_weights(folder, content):
 
 
 def read_sidecar(folder, content):
-    path = written(folder, "tiny.pkl", saved(TINY))
+    path = written(folder, "tiny.pkl", TINY_FILE)
     written(folder, "tiny.json", content.replace(b"SHA256", sha256(path).encode()))
     network, sidecar = load_model(path, palette=PALETTE)
     assert sidecar["model"] == "CNN" and same(network.state_dict(), TINY)
@@ -265,7 +266,7 @@ class Format(NamedTuple):
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 3072), dtype=np.uint8)
 SIDECAR = b'{"model": "CNN", "kernel": 1, "palette": "mine.npy", "history": [{"loss": 1.25}], "sha256": "SHA256"}'
 FORMATS = {
-    "weights": Format(read_weights, lambda _: [saved(TINY)], True, in_zip),
+    "weights": Format(read_weights, lambda _: [TINY_FILE], True, in_zip),
     "old weights": Format(read_weights, lambda _: [saved(TINY, _use_new_zipfile_serialization=False),
                                                    pytorch03(TINY), pytorch03(TINY, unicode=True)]),
     "sidecar": Format(read_sidecar, lambda _: [SIDECAR]),
