@@ -630,6 +630,8 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError("--valid, --compare and --image are three different jobs: give one of them")
     if args.metrics and not (args.valid or args.compare):
         raise UserError("--metrics saves the scores that --valid and --compare print: give one of them")
+    if args.metrics:
+        folder_for(Path(args.metrics).parent, "--metrics")
     if args.compare:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
         picture = outdir / "compare.png"

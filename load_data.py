@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from colour.batches import IMAGENET32_FILE, IMAGENET32_LABELS, Arrays, Batches, load_imagenet32, read_batches
-from colour.cli import Parser, UserError, command
+from colour.cli import Parser, UserError, brief, command
 from colour.files import ROOT, load_npz, sha256
 
 CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -129,7 +129,7 @@ def load_horses(path: str | Path = HORSES) -> Arrays:
             if hashlib.sha256(array).hexdigest() != HORSES_SHA256[name]:
                 raise ValueError(f"the SHA-256 of {name} is wrong")
     except Exception as error:  # a damaged zip fails in every way there is
-        raise UserError(f"{path} is missing or damaged ({error}): restore it with "
+        raise UserError(f"{path} is missing or damaged ({brief(error)}): restore it with "
                         "'git checkout data/cifar10_horses.npz'") from error
     return arrays["x_train"], arrays["x_test"]
 
@@ -218,7 +218,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                         with open(fresh / wanted[member.name], "wb") as file:
                             shutil.copyfileobj(tar.extractfile(member), file)
         except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError) as error:
-            raise UserError(f"{archive} is damaged ({error}): remove it") from error
+            raise UserError(f"{archive} is damaged ({brief(error)}): remove it") from error
         if missing := [name for name in batches if not (fresh / name).exists()]:
             raise UserError(f"{archive} has no proper file {FOLDER}/{missing[0]}: remove it")
         try:
@@ -250,7 +250,7 @@ def download(target: Path, source: Source = CIFAR10, timeout: float = 60) -> Non
         except (OSError, HTTPException) as error:
             if isinstance(error, HTTPError):
                 error.close()
-            raise UserError(f"the download failed ({str(error).strip('<>')}): run this again to go on, "
+            raise UserError(f"the download failed ({brief(error).strip('<>')}): run this again to go on, "
                             f"{by_hand}") from error
         if not _is_archive(part, source):
             part.unlink()

@@ -38,12 +38,13 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under ``path`` only when it is complete.
 
     The bytes go to a temporary file in the same folder (made if missing), are flushed to the disk and
-    renamed. If the block raises, ``path`` is what it was before and the temporary file is gone.
+    renamed. If the block raises, ``path`` is what it was before and the temporary file is gone; an
+    ``OSError`` names ``path``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with open(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -52,8 +53,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # of a full disk the system names no file
         raise
 
 

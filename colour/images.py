@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from colour.cli import UserError
+from colour.cli import UserError, brief
 
 MAX_PIXELS = 50_000_000
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
@@ -49,7 +49,7 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # damaged files fail in every way there is
-        raise UserError(getattr(error, "strerror", None) or f"it is damaged ({error})") from error
+        raise UserError(getattr(error, "strerror", None) or f"it is damaged ({brief(error)})") from error
     image.info = {"icc_profile": profile} if profile[16:20] == b"RGB " else {}
     return image
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colour.cli import UserError
+from colour.cli import UserError, brief
 from colour.files import ROOT, atomic_write, load_numpy_pickle, npy_header
 
 DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
@@ -49,7 +49,7 @@ class Palette:
             centres = _read_npy(data)
         except Exception as error:  # a damaged or foreign file fails in every way there is
             raise UserError(f"{path} is not a palette, a .npy file of K x 3 numbers "
-                            f"({str(error)[:100] or type(error).__name__})") from error
+                            f"({brief(error)})") from error
         if centres.ndim != 2 or centres.shape[1] != 3 or not 2 <= len(centres) <= MAX_COLOURS:
             raise UserError(f"{path} is not a palette: its shape is {centres.shape}, "
                             f"not (K, 3) with K from 2 to {MAX_COLOURS}")

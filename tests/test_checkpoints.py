@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch import nn
 
+import activations
 import colour_regression
 import colourization
 from colour import checkpoints
 from colour.cli import UserError
 from colour.files import ROOT
+from colour.palette import Palette
 from colourization import MODELS, load_model
 
 COUNTERS = [f"{block}.num_batches_tracked" for block in
@@ -279,8 +281,28 @@ def test_weights_that_do_not_fit_the_flags(case, file, tmp_path, capsys):
     network, flags, fragment = MISMATCHES[case]
     checkpoints.save(file, make(*network).state_dict(), {"model": network[0]})
     flags = [str(ROOT / flag) if flag.endswith(".npy") else flag for flag in flags.split()]
-    error = refused(colourization.main, ["--valid", "--checkpoint", str(file), *flags], tmp_path, capsys)
-    assert fragment in error and str(file) in error
+    for main, job in (colourization.main, "--valid"), (activations.main, "7"):
+        error = refused(main, [job, "--checkpoint", str(file), *flags], tmp_path, capsys)
+        assert fragment in error and str(file) in error
+
+
+@pytest.mark.parametrize("flags", ["--valid --checkpoint FILE", "--init FILE --checkpoint NEW -f 4", "--compare FILE",
+                                   "--image PHOTO --checkpoint FILE"])
+def test_another_palette_of_as_many_colours(flags, file, tmp_path, capsys):
+    """Which the sidecar alone tells."""
+    ours = Palette.load()
+    checkpoints.save(file, state(), {"model": "CNN", "palette": ours.name, "palette_sha256": ours.sha256()})
+    Palette(ours.centres[::-1]).save(tmp_path / "other.npy")
+    argv = flags.replace("FILE", str(file)).replace("NEW", str(tmp_path / "new.pkl")).split()
+    error = refused(colourization.main, [*argv, "--colours", str(tmp_path / "other.npy")], tmp_path, capsys)
+    assert str(file) in error and f"--colours {ours.name}" in error
+
+
+@pytest.mark.parametrize("model", ["RegressionCNN", "UNet"])
+def test_a_sidecar_that_names_another_network(model, file, tmp_path, capsys):
+    checkpoints.save(file, state(), {"model": model})
+    error = refused(colourization.main, ["--compare", str(file), "--holdout", "20"], tmp_path, capsys)
+    assert "sidecar is wrong" in error and str(file.with_suffix(".json")) in error
 
 
 def refused(main, argv, tmp_path, capsys) -> str:

@@ -94,7 +94,7 @@ def outcome(read: Callable[[Path, bytes], bytes], folder: Path, content: bytes) 
         try:
             return read(folder, content)
         except UserError as error:
-            assert 0 < len(str(error).strip()) < 3000
+            assert 0 < len(str(error).strip()) < 3000  # a message may quote a name from a sidecar
 
 
 # How the formats are read. What comes out must be valid; it is returned as bytes, to be compared.
@@ -180,7 +180,7 @@ def read_cached(folder, content):
 
 def read_picture(folder, content):
     path = written(folder, "picture", content)
-    image = images.read(path, least=content[-1] % 2 * 96 or None)
+    image = images.read(path, least=len(content) % 2 * 96 or None)
     assert image.mode in ("RGB", "RGBA") and 0 < image.width * image.height <= images.MAX_PIXELS
     small = pictures.shrink(str(path))
     assert small in (pictures.GREY, pictures.UNREADABLE) if isinstance(small, int) else small.shape == (3, 32, 32)
