@@ -100,7 +100,7 @@ def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | No
     N and the size are the same in all rows; a label may have several lines. More pictures than fit
     go on in a second strip below, and so on.
     """
-    labels, images = [label for label, _ in rows], np.stack([_pixels(images) for _, images in rows])
+    labels, images = [_shown(label) for label, _ in rows], np.stack([_pixels(images) for _, images in rows])
     _, count, height, width, _ = images.shape
     left = max(_text_width(label, 12) for label in labels) + 2 * GAP
     room = MAX_WIDTH - 2 * MARGIN - left + GAP

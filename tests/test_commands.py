@@ -96,8 +96,8 @@ def test_started_from_another_folder(tree, tmp_path):
 def test_surroundings(tree, tmp_path, environment):
     """With names that are not ASCII."""
     shutil.copy(tree / "weights" / "cnn_k3_f16.pkl", tmp_path / "größe 16.pkl")
-    command = [sys.executable, tree / "colourization.py", "--valid", "--checkpoint", "größe 16.pkl", "--outdir", "öut é",
-               "--metrics", "scores ü.json", "--holdout", "20"]
+    command = [sys.executable, tree / "colourization.py", "--valid", "--checkpoint", "größe 16.pkl", "--holdout", "20",
+               "--outdir", "öut é", "--metrics", "scores ü.json"]
     changed = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
     done = subprocess.run(command, cwd=tmp_path, env=changed, capture_output=True, timeout=300)
     assert done.returncode == 0 and done.stderr == b"", done.stderr
