@@ -56,8 +56,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # of a full disk the system names no file
+        if isinstance(error, OSError) and error.errno:
+            error.filename = str(path)  # of a full disk the system names no file, else the temporary one
         raise
 
 
