@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError("--train and --image are two different jobs: give one of them")
     if args.metrics and (args.train or args.image):
         raise UserError("--metrics saves the scores of weights: leave out --train and --image")
+    if args.metrics:
+        folder_for(Path(args.metrics).parent, "--metrics")
     if not args.train:
         path = Path(args.checkpoint or default_checkpoint("regression_cnn", args.kernel, args.num_filters))
         network, _ = load_model(path, **network_flags)

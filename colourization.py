@@ -451,8 +451,11 @@ def load_model(path: str | Path, *, model: str | None = None, kernel: int | None
         raise UserError(f"{path} holds a {known}, says its sidecar, not a {model}: give --model {known}")
     # RegressionCNN differs from CNN only in whose convolutions it calls.
     network_class = CNN if known == "RegressionCNN" else MODELS.get(known)
-    if network_class is None or shape.skips != issubclass(network_class, UNet):
-        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {guess}, give --model {guess}")
+    if network_class is None or shape.skips != issubclass(network_class, UNet) or (
+            known == "RegressionCNN" and shape.num_colours != 3):
+        wrong = f"its sidecar is wrong, remove {checkpoints.sidecar_path(path)}"
+        remedy = wrong if "model" in sidecar else f"give --model {guess}"
+        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {guess}, {remedy}")
     network = network_class(shape.kernel, shape.num_filters, shape.num_colours)
     try:
         network.load_state_dict(weights)
@@ -692,6 +695,8 @@ def main(argv: list[str] | None = None) -> int | None:
         raise UserError("--valid, --compare and --image are three different jobs: give one of them")
     if args.metrics and not (args.valid or args.compare):
         raise UserError("--metrics saves the scores that --valid and --compare print: give one of them")
+    if args.metrics:
+        folder_for(Path(args.metrics).parent, "--metrics")
     if args.compare:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
         picture = outdir / "compare.png"

@@ -20,12 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from colour.batches import IMAGENET32_FILE, IMAGENET32_LABELS, Arrays, Batches, load_imagenet32, read_batches
-from colour.cli import Parser, UserError, command
-from colour.files import ROOT, sha256
+from colour.cli import Parser, UserError, brief, command
+from colour.files import ROOT, load_npz, sha256
 
 CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HORSE = CATEGORIES.index("horse")
 HORSES = ROOT / "data" / "cifar10_horses.npz"
+HORSES_MAX_BYTES = 32 << 20  # twice what they take
 HORSES_SHA256 = {  # of the raw bytes of each array
     "x_train": "1c80652eb2ff6ba7c11b4ffef7eafd39579e2bba4307757d546bba48817af5d9",
     "x_test": "83eea4a15f3807217b1f3906af46e3fd97f62324acb5c70225def6e8df43892f",
@@ -120,15 +121,15 @@ def load_horses(path: str | Path = HORSES) -> Arrays:
     Raises ``UserError`` if the file is missing or any byte of a picture is not what it was.
     """
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in HORSES_SHA256}
-        for (name, array), count in zip(arrays.items(), (5000, 1000)):
+        arrays = load_npz(path, max_bytes=HORSES_MAX_BYTES)
+        for name, count in zip(HORSES_SHA256, (5000, 1000)):
+            array = arrays[name]
             if array.shape != (count, 3, 32, 32) or array.dtype != np.uint8:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}")
             if hashlib.sha256(array).hexdigest() != HORSES_SHA256[name]:
                 raise ValueError(f"the SHA-256 of {name} is wrong")
     except Exception as error:  # a damaged zip fails in every way there is
-        raise UserError(f"{path} is missing or damaged ({error}): restore it with "
+        raise UserError(f"{path} is missing or damaged ({brief(error)}): restore it with "
                         "'git checkout data/cifar10_horses.npz'") from error
     return arrays["x_train"], arrays["x_test"]
 
@@ -201,18 +202,23 @@ def _unpack(archive: Path, folder: Path) -> None:
 
     Only regular files with the expected names are taken, whatever else the archive holds.
     """
+    import gzip
     import tarfile
+    import zlib
 
     batches = TRAIN_BATCHES + TEST_BATCHES
     wanted = {f"{FOLDER}/{name}": name for name in (*batches, "batches.meta", "readme.html")}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}.") as temporary:
         fresh = Path(temporary, FOLDER)
         fresh.mkdir()
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                if member.name in wanted and member.isreg() and member.size <= BATCH_MAX_BYTES:
-                    with open(fresh / wanted[member.name], "wb") as file:
-                        shutil.copyfileobj(tar.extractfile(member), file)
+        try:
+            with tarfile.open(archive, "r:gz") as tar:
+                for member in tar:
+                    if member.name in wanted and member.isreg() and member.size <= BATCH_MAX_BYTES:
+                        with open(fresh / wanted[member.name], "wb") as file:
+                            shutil.copyfileobj(tar.extractfile(member), file)
+        except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError) as error:
+            raise UserError(f"{archive} is damaged ({brief(error)}): remove it") from error
         if missing := [name for name in batches if not (fresh / name).exists()]:
             raise UserError(f"{archive} has no proper file {FOLDER}/{missing[0]}: remove it")
         try:
@@ -244,7 +250,7 @@ def download(target: Path, source: Source = CIFAR10, timeout: float = 60) -> Non
         except (OSError, HTTPException) as error:
             if isinstance(error, HTTPError):
                 error.close()
-            raise UserError(f"the download failed ({str(error).strip('<>')}): run this again to go on, "
+            raise UserError(f"the download failed ({brief(error).strip('<>')}): run this again to go on, "
                             f"{by_hand}") from error
         if not _is_archive(part, source):
             part.unlink()

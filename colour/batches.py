@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colour.cli import UserError
+from colour.cli import UserError, brief
 from colour.files import load_numpy_pickle
 
 IMAGENET32_FILE = re.compile(r"train_data_batch_(\d+)|val_data")
@@ -77,5 +77,5 @@ def _read_batch(path: Path, batches: Batches) -> Arrays:
             raise ValueError(f"its labels are not {len(x):,} numbers from {numbers[0]} to {numbers[-1]}")
     except (OSError, pickle.UnpicklingError, AttributeError, LookupError, TypeError, ValueError,
             ArithmeticError) as error:  # what a pickle of something else can lead to above
-        raise UserError(f"{path} is missing or is not a batch of {dataset} ({error}): {remedy}") from error
+        raise UserError(f"{path} is missing or is not a batch of {dataset} ({brief(error)}): {remedy}") from error
     return x.reshape(-1, 3, 32, 32), y

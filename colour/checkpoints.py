@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import _weights_only_unpickler, nn
 
 from colour.cli import UserError, warn
 from colour.files import atomic_write, locked, sha256
@@ -187,10 +187,10 @@ def _torch_load(path: Path, what: str):
     if data[:100].lstrip().startswith(b"<"):
         raise UserError(f"{path} is a web page, not {what}: download the file itself")
     try:
-        if data.startswith(b"PK\3\4"):
-            _check_zip(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of PyTorch's own about its older formats
+            if data.startswith(b"PK\3\4"):
+                _check_zip(data)
             # From memory, since PyTorch tries first whether a file is a tar archive, which older ones load unsafely.
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file fails in every way there is
@@ -202,15 +202,38 @@ def _torch_load(path: Path, what: str):
 
 
 def _check_zip(data: bytes) -> None:
-    """Raise for what PyTorch does not look at: more data than the archive is long, folders, wrong checksums."""
+    """Raise for what PyTorch, or some version of it, does not look at.
+
+    More data than the archive is long, folders, wrong checksums, a name twice; and tensors that claim another
+    size than their record has: version 2.6 reads, and swaps the bytes of, whatever lies behind it in memory.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
+        sizes = {record.filename.lower(): record.file_size for record in records}
         if sum(record.file_size for record in records) > len(data):
             raise ValueError("it unpacks to more than itself")
+        if len(sizes) < len(records):
+            raise ValueError("it has two records of one name")
         if any(record.is_dir() or record.external_attr & 0x10 for record in records):
             raise ValueError("it has folders")  # for these PyTorch leaves in memory what was there
         if wrong := archive.testzip():
             raise ValueError(f"the checksum of {wrong} is wrong")
+        folder = records[0].filename.partition("/")[0]
+        pickled = archive.read(f"{folder}/data.pkl")
+
+    def storage(claim):
+        _, kind, key, _, numel = claim
+        dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
+        size = numel * dtype.itemsize
+        if size != sizes[f"{folder}/data/{key}".lower()]:
+            raise ValueError(f"it claims {numel} numbers in a record of another length")
+        nothing = torch.UntypedStorage(size, device="meta")  # has a size and takes no memory
+        return torch.storage.TypedStorage(wrap_storage=nothing, dtype=dtype, _internal=True)
+
+    # PyTorch's own reading, so that it cannot understand the pickle in another way than this does.
+    unpickler = _weights_only_unpickler.Unpickler(io.BytesIO(pickled), encoding="utf-8")
+    unpickler.persistent_load = storage
+    unpickler.load()
 
 
 def _load_sidecar(path: Path) -> dict:
@@ -223,6 +246,8 @@ def _load_sidecar(path: Path) -> dict:
         contents = json.loads(sidecar.read_bytes())
         if not isinstance(contents, dict) or not isinstance(contents.get("model", ""), str):
             raise ValueError("no sidecar")
+        if any(len(str(contents.get(name))) > 1000 for name in ("model", "palette")):  # which messages quote
+            raise ValueError("too long")
     except (ValueError, RecursionError):  # JSON and text decoding errors are of the former class
         warn(f"{sidecar} is damaged and left out of account")
         return {}

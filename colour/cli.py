@@ -14,6 +14,11 @@ class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, and what to do."""
 
 
+def brief(error: Exception) -> str:
+    """What an exception says, on one line; some quote the file that they failed on."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows defaults in its help and ends a mistake with one line."""
 
@@ -47,6 +52,9 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(argv=None):
+        for stream in sys.stdout, sys.stderr:  # a name that the terminal cannot show is no failure
+            if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         try:
             status = main(argv) or 0
             sys.stdout.flush()

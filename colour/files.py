@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import math
 import os
 import pickle
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,12 +38,13 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under ``path`` only when it is complete.
 
     The bytes go to a temporary file in the same folder (made if missing), are flushed to the disk and
-    renamed. If the block raises, ``path`` is what it was before and the temporary file is gone.
+    renamed. If the block raises, ``path`` is what it was before and the temporary file is gone; an
+    ``OSError`` names ``path``.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with open(descriptor, "wb") as file:
             yield file
             file.flush()
@@ -49,8 +53,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:
+            error.filename = str(path)  # of a full disk the system names no file, else the temporary one
         raise
 
 
@@ -171,3 +178,35 @@ def load_numpy_pickle(data: bytes | BinaryIO):
         raise
     except Exception as error:  # malformed opcodes fail in every way there is
         raise pickle.UnpicklingError(f"it is damaged ({type(error).__name__}: {error})") from error
+
+
+def npy_header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran order, and type of a ``.npy`` file of ``size`` bytes, open where it begins.
+
+    Raises ``ValueError`` and others if it is none, or claims another number of bytes than follow.
+    """
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's own about headers that Python 2 wrote
+        shape, fortran_order, dtype = read_header(file)
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError("its header does not match its data")
+    return shape, fortran_order, dtype
+
+
+def load_npz(path: str | Path, max_bytes: int) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file that unpacks to at most ``max_bytes``; no size that it claims takes memory before.
+
+    Fails in every way there is, as damaged zip archives do; nothing is unpickled.
+    """
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        if sum(record.file_size for record in archive.infolist()) > max_bytes:
+            raise ValueError(f"it unpacks to more than {max_bytes:,} bytes")
+        for record in archive.infolist():
+            with archive.open(record) as file:
+                npy_header(file, record.file_size)
+            with archive.open(record) as file:
+                arrays[record.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from colour.cli import UserError
+from colour.cli import UserError, brief
 
 MAX_PIXELS = 50_000_000
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
 # Films, data, and drawings that Pillow hands to another program (EPS runs Ghostscript): none of them is opened.
-NOT_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+# Nor are textures (DDS) and FITS data: Pillow 11 reads minutes or gigabytes of them that are not there.
+NOT_PICTURES = {"BUFR", "DDS", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 
 
 def suffixes() -> set[str]:
@@ -48,7 +49,7 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # damaged files fail in every way there is
-        raise UserError(getattr(error, "strerror", None) or f"it is damaged ({error})") from error
+        raise UserError(getattr(error, "strerror", None) or f"it is damaged ({brief(error)})") from error
     image.info = {"icc_profile": profile} if profile[16:20] == b"RGB " else {}
     return image
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colour.cli import Parser, UserError, command, number
+from colour.cli import Parser, UserError, command, folder_for, number
 from colour.files import ROOT
 from colour.palette import MAX_COLOURS, Palette, colour_codes
 from load_data import CIFAR10_DATA, choose, load_category
@@ -67,6 +67,7 @@ def main(argv=None):
         raise UserError(f"{args.data} holds {kind}: say with -o FILE where their palette goes, such as -o my.npy")
     name = f"colour_kmeans{args.colours}_cat{'all' if category is None else category}.npy"
     output = Path(args.output or ROOT / "colour" / name)
+    folder_for(output.parent, "-o")
     images, _ = load_category(args.category, args.data)
     print(f"k-means with {args.colours} colours over {images.size // 3:,} pixels ...", file=sys.stderr)
     palette, distance = learn_palette(images, args.colours, args.seed)

@@ -2,15 +2,13 @@
 
 import hashlib
 import io
-import math
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from colour.cli import UserError
-from colour.files import ROOT, atomic_write, load_numpy_pickle
+from colour.cli import UserError, brief
+from colour.files import ROOT, atomic_write, load_numpy_pickle, npy_header
 
 DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
 MAX_COLOURS = 256  # labels are kept as uint8
@@ -51,7 +49,7 @@ class Palette:
             centres = _read_npy(data)
         except Exception as error:  # a damaged or foreign file fails in every way there is
             raise UserError(f"{path} is not a palette, a .npy file of K x 3 numbers "
-                            f"({str(error)[:100] or type(error).__name__})") from error
+                            f"({brief(error)})") from error
         if centres.ndim != 2 or centres.shape[1] != 3 or not 2 <= len(centres) <= MAX_COLOURS:
             raise UserError(f"{path} is not a palette: its shape is {centres.shape}, "
                             f"not (K, 3) with K from 2 to {MAX_COLOURS}")
@@ -106,16 +104,10 @@ def colour_codes(images: np.ndarray) -> np.ndarray:
 def _read_npy(data: bytes) -> np.ndarray:
     """The centres in the bytes of a ``.npy`` file; no size that its header claims is believed."""
     file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's own about headers that Python 2 wrote
-        shape, fortran_order, dtype = read_header(file)
+    shape, fortran_order, dtype = npy_header(file, len(data))
     body = data[file.tell():]
     if dtype.hasobject:
         centres = load_numpy_pickle(body)[0]
-    elif math.prod(shape) * dtype.itemsize != len(body):
-        raise ValueError("its header does not match its data")
     else:
         centres = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
     if not isinstance(centres, np.ndarray) or centres.dtype.kind not in "fiu":

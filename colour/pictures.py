@@ -19,7 +19,7 @@ from PIL import Image
 
 from colour import images
 from colour.cli import UserError, warn
-from colour.files import atomic_write
+from colour.files import atomic_write, load_npz
 
 SIDE = 32
 DECODED = 3 * SIDE  # of JPEGs, the least side: the filter that reduces it from there is better than the decoder's
@@ -119,10 +119,10 @@ def cache_folder() -> Path:
 def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray] | None:
     """What ``_make`` put into the cache, ``None`` if that is missing, damaged, or would now be something else."""
     try:
-        with open(cache, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if file["key"].tobytes() != key:
-                return None
-            x, fates = file["x"], file["fates"]
+        arrays = load_npz(cache, max_bytes=(3 * SIDE * SIDE + 1) * len(files) + 4096)
+        if arrays["key"].tobytes() != key:
+            return None
+        x, fates = arrays["x"], arrays["fates"]
     except Exception:  # a damaged zip fails in every way there is
         return None
     right = fates.shape == (len(files),) and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE)

@@ -26,7 +26,7 @@ class _Page:
     def __init__(self, width: int, height: int, title: str | None = None, note: str | None = None):
         from matplotlib.figure import Figure
 
-        lines = [(line, size) for text, size in ((title, 11), (note, 8)) for line in (text or "").splitlines()]
+        lines = [(line, size) for text, size in ((title, 11), (note, 8)) for line in _shown(text).splitlines()]
         width = max([width] + [_text_width(line, size) for line, size in lines])
         self.top = MARGIN + LINE * len(lines) + (GAP if lines else 0)
         self.pixels = np.full((self.top + height + MARGIN, width + 2 * MARGIN, 3), 255, np.uint8)
@@ -52,6 +52,11 @@ class _Page:
 def _save(figure, path: str | Path) -> None:
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=DPI)
+
+
+def _shown(text: str | None) -> str:
+    """Text with a question mark for what no font has: bytes of a file's name that are no letters here."""
+    return (text or "").encode(errors="replace").decode()
 
 
 def _text_width(text: str, size: float) -> int:
@@ -95,7 +100,7 @@ def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | No
     N and the size are the same in all rows; a label may have several lines. More pictures than fit
     go on in a second strip below, and so on.
     """
-    labels, images = [label for label, _ in rows], np.stack([_pixels(images) for _, images in rows])
+    labels, images = [_shown(label) for label, _ in rows], np.stack([_pixels(images) for _, images in rows])
     _, count, height, width, _ = images.shape
     left = max(_text_width(label, 12) for label in labels) + 2 * GAP
     room = MAX_WIDTH - 2 * MARGIN - left + GAP
@@ -133,7 +138,7 @@ def training_curve(path: str | Path, history: list[dict], title: str | None = No
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(title or "", parse_math=False)
+    figure.suptitle(_shown(title), parse_math=False)
     _save(figure, path)
 
 

@@ -88,6 +88,23 @@ def test_started_from_another_folder(tree, tmp_path):
     assert (tmp_path / "out" / "eval_UNet.png").exists()
 
 
+@pytest.mark.parametrize("environment", [
+    {"HOME": None, "XDG_CACHE_HOME": None},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"PYTHONIOENCODING": "ascii"},
+], ids=["no home", "C locale", "ASCII terminal"])
+def test_surroundings(tree, tmp_path, environment):
+    """With names that are not ASCII."""
+    shutil.copy(tree / "weights" / "cnn_k3_f16.pkl", tmp_path / "größe 16.pkl")
+    command = [sys.executable, tree / "colourization.py", "--valid", "--checkpoint", "größe 16.pkl", "--holdout", "20",
+               "--outdir", "öut é", "--metrics", "scores ü.json"]
+    changed = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    done = subprocess.run(command, cwd=tmp_path, env=changed, capture_output=True, timeout=300)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    assert (tmp_path / "öut é" / "eval_CNN.png").exists()
+    assert len(json.loads((tmp_path / "scores ü.json").read_text())) == 5
+
+
 @pytest.mark.parametrize("script", ["colourization.py", "colour_regression.py", "activations.py", "load_data.py",
                                     "-m colour.kmeans"])
 def test_help_says_what_each_flag_is_for(tree, script):

@@ -1,5 +1,6 @@
 """load_data: the embedded horses, batch files, the archive, and its download from a server on this machine."""
 
+import functools
 import hashlib
 import io
 import os
@@ -615,6 +616,18 @@ def wrong_bytes(handler, content):
     answer(handler, content[:-1] + b"x")
 
 
+def redirect(place):
+    def behave(handler, content):
+        if handler.path != f"/{ARCHIVE}":
+            return answer(handler, content)
+        handler.send_response(302)
+        handler.send_header("Location", place)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return behave
+
+
 def status(code):
     return lambda handler, content: handler.send_error(code)
 
@@ -686,6 +699,14 @@ def test_server_that_ignores_ranges(server, archive, target, part):
     assert files(target) == [ARCHIVE] and target.read_bytes() == archive[0]
 
 
+def test_redirected_download(server, archive, target, part):
+    server.behave = redirect("/elsewhere")
+    part.parent.mkdir(exist_ok=True)
+    part.write_bytes(archive[0][:1000])
+    load_data.download(target, server.source)
+    assert server.ranges == ["bytes=1000-"] * 2 and target.read_bytes() == archive[0]
+
+
 @pytest.mark.parametrize("extra, requests", [(b"", []), (b"x", [None])])
 def test_part_that_is_complete_or_too_long(server, archive, target, part, extra, requests):
     part.write_bytes(archive[0] + extra)
@@ -696,7 +717,10 @@ def test_part_that_is_complete_or_too_long(server, archive, target, part, extra,
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("failure, reason", [
     (status(404), "404"), (status(503), "503"), (page, "35 bytes"), (page_without_length, "an unknown number of bytes"),
-    (silent, "timed out"), (slam, "closed|reset")])
+    (silent, "timed out"), (slam, "closed|reset"),
+    (functools.partial(answer, length=10**6), "1,000,000 bytes"), (functools.partial(answer, length=7), "7 bytes"),
+    (redirect(f"/{ARCHIVE}"), "redirect"), (redirect("file:///etc/hostname"), "not allowed"),
+    (redirect("http://127.0.0.1:9/"), "refused")])
 def test_failed_download_adds_nothing(server, archive, target, part, failure, reason, started):
     if started:
         part.write_bytes(archive[0][:1000])

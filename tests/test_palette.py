@@ -4,7 +4,6 @@ import hashlib
 import math
 import os
 import pickle
-import random
 import struct
 from pathlib import Path
 
@@ -510,50 +509,3 @@ def test_a_bad_palette_ends_in_one_line(what, tmp_path, capsys):
     assert exit.value.code == 2 and not output
     assert error.startswith("error: ") and error.count("\n") == 1 and str(file) in error
     assert not (tmp_path / "marker").exists()
-
-
-def outcome(file: Path, content: bytes) -> str:
-    """What becomes of a file: "loaded" or "refused"; anything else raises."""
-    file.write_bytes(content)
-    try:
-        palette = Palette.load(file)
-    except UserError:
-        return "refused"
-    centres = palette.centres
-    assert centres.dtype == np.float32 and centres.ndim == 2 and centres.shape[1] == 3 and 2 <= len(centres) <= 256
-    assert centres.min() >= 0 and centres.max() <= 1
-    return "loaded"
-
-
-@pytest.mark.parametrize("content", [npy(HEADER, pair2(CENTRES[:2])), saved_today(CENTRES[:2]), plain_npy(CENTRES[:2])],
-                         ids=["old", "old, saved today", "plain"])
-def test_a_palette_cut_anywhere(content, tmp_path):
-    assert outcome(tmp_path / "whole.npy", content) == "loaded"
-    for length in range(len(content)):
-        assert outcome(tmp_path / "cut.npy", content[:length]) == "refused"
-
-
-def damaged(content: bytes, rng: random.Random) -> bytes:
-    """The content with some bytes changed, and now and then some cut out or doubled."""
-    content = bytearray(content)
-    for _ in range(rng.choice([1, 1, 2, 5])):
-        place = rng.randrange(min(len(content), rng.choice([150, 600, 10**6])))  # rather in the head than in the data
-        kind = rng.randrange(8)
-        if kind == 0:
-            del content[place:place + rng.randrange(1, 20)]
-        elif kind == 1:
-            content[place:place] = content[place:place + rng.randrange(1, 20)]
-        elif kind == 2:
-            content[place] ^= 1 << rng.randrange(8)
-        else:
-            content[place] = rng.randrange(256)
-    return bytes(content)
-
-
-@pytest.mark.filterwarnings("error")
-def test_damaged_palettes_load_or_are_refused(tmp_path):
-    rng = random.Random(int(os.environ.get("FUZZ_SEED", 0)))
-    forms = [GOOD, LEGACY["float64"], LEGACY["today, protocol 4"]]
-    outcomes = [outcome(tmp_path / "x.npy", damaged(form, rng))
-                for _ in range(int(os.environ.get("FUZZ_CASES", 300)) // 3) for form in forms]
-    assert set(outcomes) == {"loaded", "refused"}

@@ -1,0 +1,626 @@
+"""Hostile files: every format that is read here, damaged, cut and made up, in thousands of ways.
+
+    FUZZ_CASES=100000 FUZZ_SEED=1 python -m pytest -s tests/test_fuzz.py
+
+tries about as many and counts them. Each is read as something valid or refused with a ``UserError``.
+All else is a failure: another exception, code that runs, more than 10 seconds, more than 2 GB. The file
+that failed stays in pytest's temporary folder.
+"""
+
+import faulthandler
+import gzip
+import io
+import itertools
+import json
+import os
+import pickle
+import random
+import shutil
+import struct
+import sys
+import tarfile
+import time
+import tracemalloc
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_checkpoints import pytorch03, same, saved, state
+from test_load_data import imagenet_batch, make_archive, make_batches, pickle2, source_of
+from test_palette import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
+
+import load_data
+from colour import batches, checkpoints, images, pictures
+from colour.cli import UserError
+from colour.files import sha256
+from colour.palette import Palette
+from colourization import MODELS, load_model
+
+CASES = int(os.environ.get("FUZZ_CASES", 3000))
+SEED = int(os.environ.get("FUZZ_SEED", 0))
+SECONDS, BYTES = 10, 2 << 30
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's and PyTorch's own, of what is damaged
+
+# What no file may bring about: a program, a connection, an unrestricted pickle (and text that is evaluated)
+FORBIDDEN = {"os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen",
+             "pty.spawn", "socket.connect", "pickle.find_class"}
+happened: list[str] | None = None  # of these, while a file is read
+tried = Counter()
+
+
+def audit(event: str, arguments: tuple) -> None:
+    evaluated = event == "exec" and "owned" in arguments[0].co_names  # as in the text that these files bring
+    if happened is not None and (event in FORBIDDEN or evaluated):
+        happened.append(f"{event} {arguments}"[:300])
+        raise RuntimeError("not while a file is read")
+
+
+sys.addaudithook(audit)  # which stays for as long as Python runs
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Fail if the block runs code or takes too much time or memory; what hangs ends with a traceback."""
+    global happened
+    faulthandler.dump_traceback_later(6 * SECONDS, exit=True)
+    forget_peak, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    if measured := sys.platform == "linux" and os.access(forget_peak, os.W_OK):
+        forget_peak.write_text("5")
+    happened, start = [], time.process_time()  # of this process: the machine may be busy
+    try:
+        yield
+    finally:
+        code, happened = happened, None
+        faulthandler.cancel_dump_traceback_later()
+        assert not code
+    assert time.process_time() - start < SECONDS
+    assert not measured or int(status.read_text().partition("VmHWM:")[2].split()[0]) << 10 < BYTES
+
+
+def outcome(read: Callable[[Path, bytes], bytes], folder: Path, content: bytes) -> bytes | None:
+    """What ``read`` makes of a file, ``None`` if it is refused."""
+    tried[read.__name__] += 1
+    with guarded():
+        try:
+            return read(folder, content)
+        except UserError as error:
+            assert 0 < len(str(error).strip()) < 3000  # a message may quote a name from a sidecar
+
+
+# How the formats are read. What comes out must be valid; it is returned as bytes, to be compared.
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+TINY = state("CNN", 1, 1, 2)
+TINY_FILE = saved(TINY)
+PALETTE = Palette(np.eye(3)[:2], Path("mine.npy"))
+
+
+def read_weights(folder, content):
+    network, sidecar = load_model(written(folder, "net.pkl", content))
+    assert sidecar["model"] in (*MODELS, "RegressionCNN")
+    weights = network.state_dict()
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    return b"".join(value.numpy().tobytes() for name, value in weights.items() if "num_batches" not in name)
+
+
+def read_sidecar(folder, content):
+    path = written(folder, "tiny.pkl", TINY_FILE)
+    written(folder, "tiny.json", content.replace(b"SHA256", sha256(path).encode()))
+    network, sidecar = load_model(path, palette=PALETTE)
+    assert sidecar["model"] == "CNN" and same(network.state_dict(), TINY)
+    return json.dumps(sidecar).encode()
+
+
+def read_state(folder, content):
+    written(folder, "net.state.pt", content)
+    loaded = checkpoints.load_state(folder / "net.pkl")
+    assert isinstance(loaded, dict) and {"model", "optimizer", "scheduler", "history", "run"} <= loaded.keys()
+    return saved(loaded["model"])
+
+
+def read_palette(folder, content):
+    centres = Palette.load(written(folder, "palette.npy", content)).centres
+    assert centres.dtype == np.float32 and centres.shape[1:] == (3,) and 2 <= len(centres) <= 256
+    assert centres.min() >= 0 and centres.max() <= 1
+    return centres.tobytes()
+
+
+def batch_reader(length, labels):
+    def read_batches(folder, content):
+        kind = batches.Batches("batches", length, 1 << 20, labels, "get it anew")
+        x, y = batches.read_batches(written(folder, "batch", content).parent, ["batch"], kind)
+        assert x.dtype == np.uint8 and x.shape == (length or len(x), 3, 32, 32) and len(x) == len(y) > 0
+        assert y.dtype == np.int64 and np.isin(y, labels).all()
+        return x.tobytes() + y.tobytes()
+
+    return read_batches
+
+
+read_cifar, read_imagenet = batch_reader(2, range(10)), batch_reader(None, range(1, 1001))
+
+
+def read_archive(folder, content):
+    """With its SHA-256 taken for the right one, which no damaged archive has."""
+    place = folder / "archive"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    path = written(place, load_data.ARCHIVE, content)
+    try:
+        (x, y), (x_test, y_test) = load_data.load_cifar10(path, source_of(content))
+    finally:
+        assert set(os.listdir(place)) <= {load_data.ARCHIVE, load_data.FOLDER}
+    return b"".join(array.tobytes() for array in (x, y, x_test, y_test))
+
+
+def read_horses(folder, content):
+    return b"".join(array.tobytes() for array in load_data.load_horses(written(folder, "horses.npz", content)))
+
+
+def read_cached(folder, content):
+    """A damaged cache is no error: the pictures are read again, and come out as they are."""
+    file, = pictures.cache_folder().iterdir()
+    file.write_bytes(content)
+    return b"".join(x.tobytes() for x in pictures.load_pictures(folder / "pictures"))
+
+
+def read_picture(folder, content):
+    path = written(folder, "picture", content)
+    image = images.read(path, least=len(content) % 2 * 96 or None)
+    assert image.mode in ("RGB", "RGBA") and 0 < image.width * image.height <= images.MAX_PIXELS
+    small = pictures.shrink(str(path))
+    assert small in (pictures.GREY, pictures.UNREADABLE) if isinstance(small, int) else small.shape == (3, 32, 32)
+    return image.tobytes()
+
+
+# What they are damaged from
+
+
+def in_zip(content, change, rng):
+    """One record changed, all checksums right."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new:
+        victim = rng.choice(old.namelist())
+        for name in old.namelist():
+            new.writestr(name, change(old.read(name)) if name == victim else old.read(name))
+    return target.getvalue()
+
+
+def in_gzip(content, change, rng):
+    return gzip.compress(change(gzip.decompress(content)), compresslevel=1)
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def training_state() -> bytes:
+    network = MODELS["CNN"](1, 1, 2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.zeros(1, 1, 8, 8)).sum().backward()
+    optimizer.step()
+    return saved({"model": network.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": {"last_epoch": 1},
+                  "history": [{"loss": 1.5}], "run": {"model": "CNN", "augment": ("hflip",)}})
+
+
+def small_archive(folder):
+    make_batches(folder / "batches", 2)
+    return [make_archive(folder / "batches")]
+
+
+def cache(folder):
+    (folder / "pictures").mkdir()
+    for i in range(24):
+        Image.new("RGB", (8, 8), (10 * i, 9, 100)).save(folder / "pictures" / f"{i:02}.png")
+    pictures.load_pictures(folder / "pictures")
+    return [next(pictures.cache_folder().iterdir()).read_bytes()]
+
+
+PICTURES: list[bytes] = []  # made once
+
+
+def small_pictures(folder):
+    """A picture of 16 x 12 in every format and mode that Pillow writes here and this project reads."""
+    if PICTURES:
+        return PICTURES
+    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    options = {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0", "optimize": True}
+    for kind in sorted(set(images._formats()) & Image.SAVE.keys()):
+        for mode, how in [("RGB", options), ("RGBA", {}), ("P", {}), ("CMYK", {}), ("I;16", {}), ("1", {}),
+                          ("RGB", {"save_all": True, "append_images": [rgb]}), ("RGB", {"compression": "tiff_lzw"})]:
+            file = io.BytesIO()
+            try:
+                rgb.convert("L").convert(mode).save(file, kind, **how) if mode == "I;16" else rgb.convert(mode).save(
+                    file, kind, **how)
+                read_picture(folder, file.getvalue())
+            except (OSError, ValueError, KeyError, UserError):  # not every mode in every format
+                continue
+            if file.getvalue() not in PICTURES and len(file.getvalue()) < 20_000:
+                PICTURES.append(file.getvalue())
+    return PICTURES
+
+
+class Format(NamedTuple):
+    read: Callable[[Path, bytes], bytes]
+    samples: Callable[[Path], list[bytes]]
+    checked: bool = False  # by checksums: nothing comes out but what was put in
+    inside: Callable | None = None  # changes a part of the content and makes its checksums right again
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 3072), dtype=np.uint8)
+SIDECAR = b'{"model": "CNN", "kernel": 1, "palette": "mine.npy", "history": [{"loss": 1.25}], "sha256": "SHA256"}'
+FORMATS = {
+    "weights": Format(read_weights, lambda _: [TINY_FILE], True, in_zip),
+    "old weights": Format(read_weights, lambda _: [saved(TINY, _use_new_zipfile_serialization=False),
+                                                   pytorch03(TINY), pytorch03(TINY, unicode=True)]),
+    "sidecar": Format(read_sidecar, lambda _: [SIDECAR]),
+    "training state": Format(read_state, lambda _: [training_state()], True, in_zip),
+    "palette": Format(read_palette, lambda _: [plain_npy(CENTRES[:2].astype(np.float32))]),
+    "old palette": Format(read_palette, lambda _: [npy(HEADER, pair2(CENTRES[:2])), saved_today(CENTRES[:2])]),
+    "CIFAR-10": Format(read_cifar, lambda _: [pickle2(PIXELS, [3, 7])] + [
+        pickle.dumps({"data": PIXELS, "labels": [3, 7]}, protocol) for protocol in (0, 2, 4)]),
+    "ImageNet32": Format(read_imagenet, lambda _: [imagenet_batch()]),
+    "archive": Format(read_archive, small_archive, inside=in_gzip),
+    "horses": Format(read_horses, lambda _: [npz(x_train=PIXELS, x_test=PIXELS)], inside=in_zip),
+    "cache": Format(read_cached, cache, True, in_zip),
+    "picture": Format(read_picture, small_pictures),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def count():
+    yield
+    print(f"tried {tried.total():,} files:", ", ".join(f"{name} {n:,}" for name, n in tried.items()))
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(load_data, "BATCH_LENGTH", 2)
+    monkeypatch.setattr(load_data, "HORSES_SHA256", dict.fromkeys(load_data.HORSES_SHA256, "0"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors here are so small that threads would only wait for each other
+    yield
+    torch.set_num_threads(threads)
+
+
+def damaged(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """The content with some bytes changed, and now and then some cut out, doubled, put in, or taken from another."""
+    content = bytearray(content)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        end = min(len(content), rng.choice([60, 200, 2500, 10**9]))  # rather in the head than in the data
+        place, length = rng.randrange(end + 1), rng.randrange(1, 20)
+        kind = rng.randrange(12)
+        if kind == 0:
+            del content[place:place + length]
+        elif kind == 1:
+            content[place:place] = content[place:place + length]
+        elif kind == 2:
+            content[place:place] = rng.randbytes(length)
+        elif kind == 3:
+            other = rng.choice(others)
+            start = rng.randrange(len(other) + 1)
+            content[place:] = other[start:]
+        elif kind == 4:
+            del content[place:]
+        elif kind == 5:
+            size, order = rng.choice([2, 4, 8]), rng.choice(["little", "big"])
+            number = rng.choice([0, 1, 1 << 7, 1 << 15, 1 << 31, 1 << 40, 1 << 63]) - rng.randrange(2)
+            content[place:place + size] = (number % 256**size).to_bytes(size, order)
+        elif place < len(content):
+            content[place] = rng.choice([content[place] ^ 1 << rng.randrange(8), rng.randrange(256)])
+    return bytes(content)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files_are_read_or_refused(name, tmp_path):
+    read, samples, checked, inside = FORMATS[name]
+    samples = samples(tmp_path)
+    whole = [outcome(read, tmp_path, sample) for sample in samples]
+    assert None not in whole or name == "horses"
+    rng = random.Random(f"{name} {SEED}")
+    refused = 0
+    for i in range(max(1, CASES // 2 // len(FORMATS))):
+        sample = samples[i % len(samples)]
+
+        def change(content):
+            return damaged(content, rng, samples)
+
+        within = inside is not None and i % 2
+        found = outcome(read, tmp_path, inside(sample, change, rng) if within else change(sample))
+        refused += found is None
+        assert not checked or within or found in (None, *whole)
+    assert refused or name in ("sidecar", "cache")  # which are left out of account, with a warning at most
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "picture"])
+def test_files_cut_anywhere(name, tmp_path):
+    read, samples, *_ = FORMATS[name]
+    for content in samples(tmp_path):
+        whole = outcome(read, tmp_path, content)
+        lengths = {*range(0, len(content), 1 + len(content) // 40), *range(20), *range(len(content) - 20, len(content))}
+        for length in lengths:
+            found = outcome(read, tmp_path, content[:length])
+            assert found in (None, whole) or name == "sidecar" and found == b'{"model": "CNN"}'
+
+
+# What hypothesis makes up
+
+
+def made_up(share: float, **strategies):
+    """Run a test with its share of the cases."""
+    def decorate(test):
+        quiet = settings(max_examples=max(1, int(CASES * share)), deadline=None, database=None,
+                         suppress_health_check=list(HealthCheck))
+        return seed(SEED)(quiet(given(**strategies)(test)))
+
+    return decorate
+
+
+def text(value: str) -> bytes:
+    value = value.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(value)) + value
+
+
+NAMES = ["os system", "builtins eval", "builtins exec", "__builtin__ apply", "builtins getattr", "builtins bytearray",
+         "subprocess Popen", "builtins __import__", "numpy load", "numpy ndarray", "numpy dtype", "_codecs encode",
+         "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar", "collections OrderedDict",
+         "collections Counter", "torch load", "torch.hub load", "torch._utils _rebuild_tensor_v2", "torch Size",
+         "torch._utils _rebuild_tensor", "torch._utils _rebuild_parameter", "torch._utils _rebuild_sparse_tensor",
+         "torch._utils _rebuild_qtensor", "torch._utils _rebuild_meta_tensor_no_storage", "torch Tensor",
+         "torch device", "torch FloatStorage", "torch LongStorage", "torch UntypedStorage", "torch float32",
+         "torch.nn.parameter Parameter", "torch.nn.modules.container Sequential", "torch.jit load", "builtins set"]
+GLOBALS = [b"c" + name.replace(" ", "\n").encode() + b"\n" for name in NAMES] + [
+    text(name.split()[0]) + text(name.split()[1]) + b"\x93" for name in NAMES]
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+LEAVES = [
+    b"N", b"\x88", b"\x89", b"]", b"}", b")", b"K\x00", b"K\x01", b"K\x02", b"M\x00\x10", b"J\xff\xff\xff\xff",
+    b"I01\n", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"G\x7f\xf0" + bytes(6), b"L9999999999L\n", b"C\x04\0\0\x80?",
+    b"U\x03abc", b"V\\ud800\n", b"S'a'\n", b"h\x00", b"h\x01", b"\x82\x01", b"\x8f", b"Pstorage\n",
+    *map(text, ["data", "labels", "downconv1.0.weight", "model", "latin1", "owned()", "\ud800"]),
+    # Claims of more than there is
+    *(STORAGE + claim + b"tQ" for claim in (b"K\x01", b"K\x04", b"J\xff\xff\xff\x7f", b"\x8a\x06" + b"\x7f" * 6)),
+    b"T\xff\xff\xff\x7fab", b"X\xff\xff\xff\xffab", b"\x8e" + b"\xff" * 5 + b"\0\0\0ab", b"r\xff\xff\xff\x7f",
+    b"\x96" + b"\xff" * 4 + b"\0\0\0\0ab", b"\x8b\xff\xff\xff\x7fab"]
+
+
+def compounds(values):
+    several = st.lists(values, max_size=4).map(b"".join)
+    two = st.tuples(values, values).map(b"".join)
+    return st.one_of(
+        several.map(lambda inner: b"(" + inner + b"t"), several.map(lambda inner: b"](" + inner + b"e"),
+        st.lists(two, max_size=3).map(lambda pairs: b"}(" + b"".join(pairs) + b"u"),
+        st.tuples(st.sampled_from(GLOBALS), several, st.sampled_from([b"R", b"\x81"])).map(
+            lambda call: call[0] + b"(" + call[1] + b"t" + call[2]),
+        two.map(lambda pair: pair + b"b"), values.map(lambda value: value + b"q\x00"),
+        values.map(lambda value: value + b"0h\x00"), values.map(lambda value: value + b"2\x86"),
+        st.tuples(st.sampled_from(NAMES), several).map(
+            lambda call: b"(" + call[1] + b"i" + call[0].replace(" ", "\n").encode() + b"\n"),
+        st.tuples(st.sampled_from(GLOBALS), several).map(lambda call: b"(" + call[0] + call[1] + b"o"),
+        values.map(lambda value: value + b"Q"), values.map(lambda value: b"](" + (value + b"2") * 3 + b"e"))
+
+
+PROGRAMS = st.builds(lambda start, value, end: start + value + end, st.sampled_from([b"\x80\x02", b"\x80\x04", b""]),
+                     st.recursive(st.sampled_from(LEAVES + GLOBALS), compounds, max_leaves=12),
+                     st.sampled_from([b".", b".", b"", b"R.", b"b."]))
+
+
+def zip_of_weights(program: bytes, record=bytes(16)) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (("data.pkl", program), ("byteorder", b"little"), ("data/0", record), ("version", b"3\n")):
+            archive.writestr(f"archive/{name}", content)
+    return file.getvalue()
+
+
+def old_weights(program: bytes) -> bytes:
+    head = pytorch03({})
+    cut = head.index(b"\x80\x02", 40)
+    return head[:cut] + program + pickle.dumps(["0"], 2) + struct.pack("<q", 4) + bytes(16)
+
+
+@made_up(1 / 40, program=PROGRAMS)
+def test_made_up_pickles(program, tmp_path):
+    """In all the places where there are pickles."""
+    outcome(read_palette, tmp_path, npy(HEADER, program))
+    outcome(read_cifar, tmp_path, program)
+    outcome(read_imagenet, tmp_path, b"}(" + text("data") + program.removesuffix(b".") + b"u.")
+    for read in read_weights, read_state:
+        for form in zip_of_weights, old_weights:
+            outcome(read, tmp_path, form(program))
+
+
+SHAPES = st.lists(st.sampled_from([0, 1, 1, 1, 2, 2, 3, 4]), max_size=5)
+DTYPES = [torch.float32] * 4 + [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64]
+TENSORS = st.one_of(
+    st.builds(lambda shape, dtype: torch.ones(shape, dtype=dtype), SHAPES, st.sampled_from(DTYPES)),
+    st.sampled_from([
+        lambda: torch.zeros(1).expand(10**6, 10**6), lambda: torch.tensor(torch.nan), lambda: torch.zeros(9)[3:5],
+        lambda: torch.zeros(2, 2).to_sparse(), lambda: torch.zeros(2, 2).to_sparse_csr(),
+        lambda: torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]), lambda: torch.zeros(2, device="meta"),
+        lambda: torch.nn.Parameter(torch.zeros(1)),
+        lambda: torch.quantize_per_tensor(torch.zeros(2), 1, 0, torch.quint8)]).map(lambda make: make()))
+CHANGES = st.dictionaries(st.one_of(st.sampled_from(list(TINY)), st.text(max_size=5), st.integers()),
+                          st.one_of(TENSORS, st.none(), st.integers(), st.text(max_size=5)), max_size=3)
+
+
+@made_up(1 / 10, change=CHANGES, legacy=st.booleans())
+def test_made_up_weights(change, legacy, tmp_path):
+    content = saved({**TINY, **change}, _use_new_zipfile_serialization=not legacy)
+    found = outcome(read_weights, tmp_path, content)
+    assert found is None or change.keys() <= TINY.keys()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=()), max_size=9)
+    | st.sampled_from(["CNN", "UNet", "DUNet", "RegressionCNN", "SHA256", "x" * 2000, 10**4000]),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=9), values, max_size=3),
+    max_leaves=6)
+
+
+KEYS = st.sampled_from(["model", "palette", "palette_sha256", "sha256", "history", "é"])
+
+
+@made_up(1 / 10, entries=st.dictionaries(KEYS, JSON), whole=st.booleans())
+def test_made_up_sidecars(entries, whole, tmp_path):
+    outcome(read_sidecar, tmp_path, json.dumps({**entries, "sha256": "SHA256"} if whole else entries).encode())
+
+
+HEADERS = st.builds(
+    "{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}".format,
+    st.sampled_from(["'<f4'", "'>f8'", "'<u1'", "'|O'", "'|S9'", "'|V0'", "'<U99999999'", "'<c16'", "'<M8[s]'", "()",
+                     "'f4,i4'", "[('a', '<f4')]", "[('a', '<f4', (9999, 9999, 9999))]", "'(99999,99999)f8'", "'<f' * 9",
+                     "'|V2147483647'"]),
+    st.sampled_from(["True", "False", "None", "9**9**9"]),
+    st.lists(st.sampled_from([0, 1, 2, 3, 24, 10**6, 2**31, 2**62, 2**63, -1]), max_size=4).map(tuple)
+    | st.sampled_from(["(2, 3", "[2, 3]", "(2L, 3L)", "(True, 3)", "(2.0, 3)", "('2', 3)", "(" * 500, "-" * 9000]))
+
+
+@made_up(1 / 10, header=HEADERS, body=st.sampled_from([b"", bytes(6), bytes(24), bytes(48), pickle.dumps([PIXELS])]))
+def test_made_up_arrays(header, body, tmp_path):
+    content = npy(header.encode(), body)
+    outcome(read_palette, tmp_path, content)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x_train.npy", content)
+    assert outcome(read_horses, tmp_path, file.getvalue()) is None
+
+
+# Attacks made by hand
+
+
+def zipped(compression=zipfile.ZIP_STORED, **records: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in records.items():
+            archive.writestr(name.replace("__", "/").replace("_npy", ".npy").replace("_pkl", ".pkl"), content)
+    return file.getvalue()
+
+
+def claiming(numel: bytes, byteorder=b"little", **more: bytes) -> bytes:
+    """Weights of a tensor that claims another number of floats than its record of four has."""
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + numel + b"tQK\x00K\x04\x85K\x01\x85\x89}tR"
+    program = b"\x80\x02}" + text("finalconv.weight") + tensor + b"s."
+    return zipped(a__data_pkl=program, a__byteorder=byteorder, a__data__0=bytes(16), a__version=b"3\n", **more)
+
+
+def bomb(*names: str) -> bytes:
+    """64 MB of zeros in 64 KB."""
+    content = npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (67108864,), }", bytes(64 << 20))
+    return zipped(zipfile.ZIP_DEFLATED, **{f"{name}_npy": content for name in names})
+
+
+def terabytes(*names: str) -> bytes:
+    content = npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,), }", b"")
+    return zipped(**{f"{name}_npy": content for name in names})
+
+
+def tar_bomb() -> bytes:
+    """A member that nobody asked for, of 100 MB."""
+    return gzip.compress(b"".join(tar_member("cifar-10-batches-py/huge", 100 << 20)), compresslevel=1)
+
+
+def tar_member(name: str, size: int):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    yield info.tobuf()
+    yield bytes(size)
+
+
+def png_in_icon(size: int) -> bytes:
+    """An icon that says it has 16 x 16 pixels, and has many more."""
+    picture = io.BytesIO()
+    Image.new("L", (size, size)).save(picture, "PNG")
+    content = picture.getvalue()
+    return struct.pack("<HHH", 0, 1, 1) + struct.pack("<4B2H2I", 16, 16, 0, 0, 1, 32, len(content), 22) + content
+
+
+def texture() -> bytes:
+    """A header alone; Pillow 11 takes minutes to find out."""
+    picture = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(picture, "DDS")
+    content = bytearray(picture.getvalue()[:128])
+    content[12:20] = struct.pack("<2I", 7000, 7000)
+    return bytes(content)
+
+
+ATTACKS = {  # how it is read, the file, and the most bytes that Python may take for it
+    "numbers beyond the record": (read_weights, lambda: claiming(b"M\xe8\x03", pad=bytes(9999)), 1 << 20),
+    "bytes swapped beyond the record": (read_weights, lambda: claiming(b"M\xe8\x03", b"big", pad=bytes(9999)), 1 << 20),
+    "numbers beyond the record of a state": (read_state, lambda: claiming(b"M\xe8\x03", pad=bytes(9999)), 1 << 20),
+    "fewer numbers than the record": (read_weights, lambda: claiming(b"K\x02"), 1 << 20),
+    "a name in two records": (read_weights, lambda: claiming(b"K\x04", A__DATA__0=bytes(16)), 1 << 20),
+    "a terabyte in weights": (read_weights, lambda: old_weights(PROGRAM_OF_A_TERABYTE), 1 << 20),
+    "horses that unpack to 128 MB": (read_horses, lambda: bomb("x_train", "x_test"), 4 << 20),
+    "horses of terabytes": (read_horses, lambda: terabytes("x_train", "x_test"), 1 << 20),
+    "an archive with 100 MB too many": (read_archive, tar_bomb, 4 << 20),
+    "a texture of 49 megapixels": (read_picture, texture, 1 << 20),
+    "an icon of 64 megapixels": (read_picture, lambda: png_in_icon(8000), 4 << 20),
+}
+PROGRAM_OF_A_TERABYTE = b"\x80\x02}" + text("finalconv.weight") + STORAGE + b"\x8a\x06" + b"\0" * 4 + b"\0\x01tQs."
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_attacks_are_refused_before_memory_is_taken(attack, tmp_path):
+    read, make, most = ATTACKS[attack]
+    content = make()
+    outcome(read, tmp_path, content[:8])  # what is imported on the way takes memory too
+    tracemalloc.start()
+    try:
+        assert outcome(read, tmp_path, content) is None
+        assert tracemalloc.get_traced_memory()[1] < most + 4 * len(content)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("make", [bomb, terabytes])
+def test_a_cache_that_claims_too_much_is_made_anew(make, tmp_path):
+    cache(tmp_path)
+    whole = b"".join(x.tobytes() for x in pictures.load_pictures(tmp_path / "pictures"))
+    content = make("key", "fates", "x")
+    tracemalloc.start()
+    try:
+        assert outcome(read_cached, tmp_path, content) == whole
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_pictures_that_claim_to_be_large(tmp_path):
+    """Sides of 3,000 wherever the sides of the picture, 16 and 12, stand in its first bytes."""
+    for content, size, order in itertools.product(small_pictures(tmp_path), (2, 4), ("little", "big")):
+        width, height = (number.to_bytes(size, order) for number in (16, 12))
+        places = [[i for i in range(60) if content.startswith(side, i)] for side in (width, height)]
+        for i, j in itertools.product(*places):
+            grown = bytearray(content)
+            grown[i:i + size] = grown[j:j + size] = (3000).to_bytes(size, order)
+            outcome(read_picture, tmp_path, bytes(grown))
+
+
+def test_the_guard_notices(monkeypatch):
+    """Code that runs though its exception is caught, time and memory."""
+    program = pickle._Unpickler(io.BytesIO(b""))
+    for run in (lambda: os.system("true"), lambda: eval("owned()"), lambda: program.find_class("os", "getcwd")):
+        with pytest.raises(AssertionError), guarded(), pytest.raises(RuntimeError, match="not while"):
+            run()
+    with guarded():
+        pass
+    for limit in "SECONDS", "BYTES":
+        with monkeypatch.context() as patch, pytest.raises(AssertionError), guarded():
+            patch.setattr(f"{__name__}.{limit}", 0)
