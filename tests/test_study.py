@@ -60,7 +60,8 @@ def test_damaged_figures_are_refused(tmp_path):
 
 
 def test_mean_and_spread():
-    runs = [{"name": "a", "loss": loss, "acc": 0.5} for loss in (1.0, 2.0, 3.0)] + [{"name": "b", "loss": 4.0, "acc": 1}]
+    runs = [{"name": "a", "loss": loss, "acc": 0.5} for loss in (1.0, 2.0, 3.0)]
+    runs.append({"name": "b", "loss": 4.0, "acc": 1})
     figures = augmentation.summary(runs)
     assert figures["a"] == {"loss": (2.0, 1.0), "acc": (0.5, 0.0)}
     assert figures["b"]["loss"][0] == 4.0 and math.isnan(figures["b"]["loss"][1])
