@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import flags, photos
+from colour import distributed, flags, photos
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring
 from colour.files import shown
@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> int | None:
     network_flags = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
     outdir = folder_for(args.outdir, "--outdir")
 
+    if distributed.launched() and not args.train:
+        raise UserError("torchrun is for training: score and colour with python alone, or give --train")
     if args.train and args.image:
         raise UserError("--train and --image are two different jobs: give one of them")
     if args.metrics and (args.train or args.image):

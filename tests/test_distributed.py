@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import colour_regression
+import colourization
 from colour import checkpoints, distributed
 from colour.files import ROOT
 from colourization import CNN, Data, UNet, train
@@ -133,6 +135,11 @@ def test_a_training_under_torchrun(launch, tmp_path):
     assert checkpoints.load_state(path, CNN(3, 2, 24))["history"]
 
 
-def test_torchrun_is_for_training(launch, tmp_path):
-    status, out, error = said(launch("colourization.py", "--valid", "--outdir", tmp_path))
-    assert status != 0 and "torchrun is for training" in error and not out
+@pytest.mark.parametrize("main, flags", [(colourization.main, ["--valid"]), (colour_regression.main, [])])
+def test_torchrun_is_for_training(main, flags, monkeypatch, capsys, tmp_path):
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stop:
+        main([*flags, "--outdir", str(tmp_path)])
+    said = capsys.readouterr()
+    assert stop.value.code == 2 and said.err.startswith("error: torchrun is for training") and not said.out
