@@ -503,7 +503,7 @@ def test_nothing_in_weights_is_executed(force, file, tmp_path, monkeypatch):
                 assert not marker.exists()
         checkpoints.state_path(file).write_bytes(saved({"model": evil}))
         with pytest.raises(UserError):
-            checkpoints.load_state(file)
+            checkpoints.load_state(file, CNN(1, 1, 2))
         assert not marker.exists()
 
 

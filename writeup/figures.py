@@ -673,6 +673,8 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
         gains = {name: float(v[f"study.{name}.gain"]) for name in AUGMENTATIONS if name != "none"}
         yield "F: flipping left to right lowers the loss", v["study.hflip.verdict"] == "lowered the loss"
         yield "F: flipping upside down gains less than left to right", gains["vflip"] < gains["hflip"]
+        yield "F: shifts gain about what the flip from left to right does", max(
+            abs(gains[name] - gains["hflip"]) for name in ("hshift", "vshift")) < 0.01
         yield "F: each augmentation changes the loss by less than half of what skip connections do", (
             max(map(abs, gains.values())) < (v["cnn_e25.loss"] - v["unet_e25.loss"]) / 2)
     yield "G: as shipped, DilatedUNet and UNet are within one point of accuracy", (
