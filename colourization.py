@@ -569,13 +569,14 @@ def state_to_resume(checkpoint: Path, network: nn.Module, run: dict) -> dict | N
             raise UserError(f"there is no {path} to resume {checkpoint} from: start from its weights with --init, "
                             "and another --checkpoint")
         return None
-    state = checkpoints.load_state(checkpoint, network)
+    state = checkpoints.load_state(checkpoint)
     for name in run.keys() | state["run"].keys():
-        then, now = state["run"].get(name), run.get(name)
+        then, now = (repr(one.get(name)) for one in (state["run"], run))  # the file may hold anything
         if then != now:
             flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")
-            raise UserError(f"--resume: the training of {checkpoint} had {name} {then}, not {now}: "
+            raise UserError(f"--resume: the training of {checkpoint} had {name} {then:.80}, not {now}: "
                             f"give {flag} as then, or train anew with --overwrite")
+    checkpoints.check_state(checkpoint, state, network)
     return state
 
 

@@ -113,16 +113,23 @@ def save_state(path: str | Path, state: dict) -> None:
     _torch_save(state_path(path), state)
 
 
-def load_state(path: str | Path, network: nn.Module) -> dict:
-    """Read the training state that belongs to the weights at ``path``; ``UserError`` if not of such a network."""
+def load_state(path: str | Path) -> dict:
+    """Read the training state that belongs to the weights at ``path``; only its ``run`` is known to be a dict."""
     state = _torch_load(state_path(path), "a training state")
+    if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
+        raise UserError(f"{state_path(path)} is not a training state: remove it and train again with --overwrite")
+    return state
+
+
+def check_state(path: str | Path, state: dict, network: nn.Module) -> None:
+    """``UserError`` unless ``network`` can be trained on from ``state``, the one of the weights at ``path``."""
     try:
-        if _is_state_of(state, network):
-            return state
+        fits = _is_state_of(state, network)
     except (AttributeError, KeyError, TypeError, ValueError):  # what is looked for is not even there
-        pass
-    raise UserError(f"{state_path(path)} is not a training state of this network: remove it and train again "
-                    "with --overwrite")
+        fits = False
+    if not fits:
+        raise UserError(f"{state_path(path)} is not a training state of this network: remove it and train again "
+                        "with --overwrite")
 
 
 def _is_state_of(state: dict, network: nn.Module) -> bool:
@@ -142,8 +149,7 @@ def _is_state_of(state: dict, network: nn.Module) -> bool:
             and isinstance(state["done"], int) and state["done"] >= 0
             and state["tally"].keys() == {"loss", "correct", "pixels", "classified"}
             and all(math.isfinite(value) for value in state["tally"].values())
-            and (state["done"] == 0 or state["tally"]["pixels"] > 0)
-            and isinstance(state["run"], dict))
+            and (state["done"] == 0 or state["tally"]["pixels"] > 0))
 
 
 def may_begin(path: str | Path, overwrite: bool) -> None:

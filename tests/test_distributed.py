@@ -132,7 +132,7 @@ def test_a_training_under_torchrun(launch, tmp_path):
     assert status != 0 and time.monotonic() - start < 60
     assert "a process of this training failed or was lost" in error and "--resume goes on" in error
     assert checkpoints.load(path)[1]["epochs"] >= 2
-    assert checkpoints.load_state(path, CNN(3, 2, 24))["history"]
+    checkpoints.check_state(path, checkpoints.load_state(path), CNN(3, 2, 24))
 
 
 @pytest.mark.parametrize("main, flags", [(colourization.main, ["--valid"]), (colour_regression.main, [])])

@@ -136,7 +136,8 @@ def read_sidecar(folder, content):
 def read_state(folder, content):
     written(folder, "net.state.pt", content)
     network = tiny_network()
-    loaded = checkpoints.load_state(folder / "net.pkl", network)
+    loaded = checkpoints.load_state(folder / "net.pkl")
+    checkpoints.check_state(folder / "net.pkl", loaded, network)
     with suppress(FloatingPointError):  # numbers that are not finite are found in training
         for after in train(network, TWO, TWO, epochs=2, batch_size=1, state=loaded):
             assert len(after["history"]) <= 2
