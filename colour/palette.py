@@ -80,10 +80,10 @@ class Palette:
         codes = torch.from_numpy(np.flatnonzero(occurs))
         nearest = np.empty(1 << 24, np.uint8)
         centres = torch.from_numpy(self.centres).double()
-        for code in codes.split(100_000):
+        for code in codes.split(20_000):  # which the cache holds
             rgb = torch.stack([code >> 16, code >> 8 & 255, code & 255], dim=1).double() / 256
             distances = torch.cdist(rgb, centres, compute_mode="donot_use_mm_for_euclid_dist")
-            nearest[code.numpy()] = distances.argmin(dim=1).numpy()
+            nearest[code.numpy()] = distances.min(dim=1).indices.numpy()  # of a tie, the first
         labels = np.empty((len(images), *images.shape[2:]), np.uint8)
         for i, part in enumerate(parts):
             labels[1000 * i:1000 * i + len(part)] = nearest[colour_codes(part)]

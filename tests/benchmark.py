@@ -8,7 +8,6 @@ slice of them converted at each step, unfused Adam, colours by brute force. Ever
 pairs that are timed in turns, with the least and the greatest in brackets.
 """
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -200,18 +199,18 @@ def data(data: Data, bf16: bool, rate: float) -> None:
                                                                           palette), 3), 1, "s")
 
 
-def run_cold(*command: str) -> tuple[float, float]:
-    """Seconds and peak megabytes of a process, from its start to its exit.
+def run_cold(*command: str) -> tuple[float, float, str]:
+    """Seconds and peak megabytes of a process, from its start to its exit, and what it printed.
 
     It is started by a small one, since a process's peak counts what its parent's memory was at the fork.
     """
     starter = ("import resource, subprocess, sys, time; start = time.perf_counter(); "
-               "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
-               "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+               "subprocess.run(sys.argv[1:], check=True); "
+               "print('\\n', time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
     out = subprocess.run([sys.executable, "-c", starter, sys.executable, *command], cwd=ROOT, check=True,
                          capture_output=True, text=True).stdout
-    wall, peak = map(float, out.split())
-    return wall, megabytes(peak)
+    *printed, wall, peak = out.split()
+    return float(wall), megabytes(float(peak)), " ".join(printed)
 
 
 def megabytes(peak: float) -> float:
@@ -228,7 +227,7 @@ def valid(data: Data, bf16: bool, rate: float) -> None:
             runs[name].append(run_cold(*words))
     print(f"\n{'from cold start to exit':44} {'seconds':>9} {'peak MB':>9}")
     for name, times in runs.items():
-        wall, peak = (statistics.median(column) for column in zip(*times[1:]))
+        wall, peak = (statistics.median(column) for column in list(zip(*times[1:]))[:2])
         print(f"{name:44} {wall:9.2f} {peak:9.0f}")
     beyond = [ours[0] - bare[0] for ours, bare in zip(runs["--valid"][1:], runs["import torch"][1:])]
     print(f"{'beyond import torch':44} {statistics.median(beyond):9.2f} ({min(beyond):.2f}-{max(beyond):.2f})",
@@ -246,9 +245,8 @@ def growth(data: Data, bf16: bool, rate: float) -> None:
         print(f"{f'batch {batch}':44} {1e3 * took:9.1f} {1e6 * took / batch:11.0f}", flush=True)
     print(f"\n{'UNet, how an epoch grows with the pictures':44} {'s':>9} {'us/picture':>11} {'peak MB':>9}")
     for pictures in 5_000, 50_000:  # as many as all ten categories, made of copies; each in its own process
-        out = subprocess.run([sys.executable, __file__, "--pictures", str(pictures)], capture_output=True, text=True,
-                             check=True).stdout
-        took, peak = map(float, out.split())
+        _, peak, out = run_cold(__file__, "--pictures", str(pictures))
+        took = float(out)
         print(f"{f'{pictures:,} pictures':44} {took:9.1f} {1e6 * took / pictures:11.0f} {peak:9.0f}", flush=True)
 
 
@@ -257,8 +255,7 @@ def epoch_of_many(pictures: int) -> None:
     images = np.concatenate([x_train] * (pictures // len(x_train)))
     palette = Palette.load()
     many, valid = (Data(torch.from_numpy(x), torch.from_numpy(palette.labels(x))) for x in (images, x_test))
-    took = seconds(lambda: next(train(UNet(3, 32, 24), many, valid, epochs=1)))
-    print(took, megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    print(seconds(lambda: next(train(UNet(3, 32, 24), many, valid, epochs=1))))
 
 
 def target(data: Data, bf16: bool, rate: float) -> None:
