@@ -182,7 +182,7 @@ def layers(values: Values) -> None:
     for when, key in (("epochs", "epochs"), ("batch", "batch_size")):
         sidecars = [json.loads((ROOT / "weights" / f"{name}.json").read_text()) for name in WEIGHTS]
         numbers = {sidecar[key] for sidecar in sidecars}
-        values[f"shipped.{when}"] = " or ".join(map(str, sorted(numbers)))
+        values[f"shipped.{when}"] = " to ".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def score_shipped(values: Values, data: Data, valid: Data, palette: Palette) -> dict[str, nn.Module]:
