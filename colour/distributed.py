@@ -8,6 +8,7 @@ nothing here does anything.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -48,14 +49,23 @@ def share() -> slice:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
-    """Connect the processes of one training: by NCCL between GPUs, else by Gloo."""
+    """Connect the processes of one training: by NCCL between GPUs, else by Gloo.
+
+    Where one is lost, the others get a ``RuntimeError``, from their next exchange or as ``torchrun`` ends them.
+    """
     if not launched():
         yield
         return
+
+    def end(number, frame):
+        raise RuntimeError("torchrun ended it")
+
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, before)
         distributed.destroy_process_group()
 
 
