@@ -260,3 +260,13 @@ def test_a_download_that_may_not_be_written(server, closed):  # noqa: F811
     with pytest.raises(UserError, match="Permission denied"):
         load_data.download(closed / ARCHIVE, server.source)
     assert not list(closed.glob("cifar*"))
+
+
+def test_a_closed_folder_among_pictures_is_told(closed, monkeypatch, capsys):
+    folder = closed / "open"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / ".cache"))
+    for i in range(24):
+        Image.new("RGB", (8, 8), (10 * i, 9, 100)).save(folder / f"{i:02}.png")
+    (folder / "closed").mkdir(mode=0)
+    assert sum(map(len, pictures.load_pictures(folder))) == 24
+    assert "closed: Permission denied" in capsys.readouterr().err

@@ -302,13 +302,6 @@ def test_too_few_pictures(tmp_path, make, reason):
     assert str(folder) in one_line(error)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is closed to root")
-def test_closed_folder_is_told(folder, capsys):
-    (folder / "closed").mkdir(mode=0)
-    assert sum(map(len, pictures.load_pictures(folder))) == 24
-    assert "closed: Permission denied" in capsys.readouterr().err
-
-
 def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
     """A drive that was away, or a permission, changes no date."""
     original = images.read
