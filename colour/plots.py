@@ -1,19 +1,23 @@
 """Drawings: pictures beside each other, training curves, sheets of activations; each function writes one PNG.
 
 Pictures are floats in [0, 1] in units of 256, as everywhere here, in arrays or tensors. They are
-enlarged with hard pixels: each becomes a square of equal ones, nothing is resampled. Matplotlib is
-imported when something is drawn, and none of its global state is touched.
+enlarged with hard pixels: each becomes a square of equal ones, nothing is resampled. Pages of pictures
+are put together by Pillow, which is loaded in a tenth of matplotlib's time; that one is imported for curves and
+colour scales only, and none of its global state is touched.
 """
 
+import importlib.util
 import math
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from colour.files import atomic_write
 
-DPI = 128  # a power of two, so that pixels / DPI * DPI is again the same whole number
+DPI = 128  # of curves
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
+TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 11  # pixels, of letters
 MAX_WIDTH = 1600
 
 
@@ -24,34 +28,47 @@ class _Page:
     """
 
     def __init__(self, width: int, height: int, title: str | None = None, note: str | None = None):
-        from matplotlib.figure import Figure
-
-        lines = [(line, size) for text, size in ((title, 11), (note, 8)) for line in _shown(text).splitlines()]
+        lines = [(line, size) for text, size in ((title, TITLE), (note, NOTE)) for line in _shown(text).splitlines()]
         width = max([width] + [_text_width(line, size) for line, size in lines])
         self.top = MARGIN + LINE * len(lines) + (GAP if lines else 0)
-        self.pixels = np.full((self.top + height + MARGIN, width + 2 * MARGIN, 3), 255, np.uint8)
-        page_height, page_width, _ = self.pixels.shape
-        self.figure = Figure((page_width / DPI, page_height / DPI), dpi=DPI, facecolor="white")
-        self.axes = self.figure.add_axes((0, 0, 1, 1))  # for text
-        self.axes.axis((-MARGIN, width + MARGIN, height + MARGIN, -self.top))
-        self.axes.set_axis_off()
+        self.image = Image.new("RGB", (width + 2 * MARGIN, self.top + height + MARGIN), "white")
+        self.draw = ImageDraw.Draw(self.image)
         for row, (line, size) in enumerate(lines):
-            self.axes.text(0, MARGIN - self.top + LINE * row, line, size=size, va="top", parse_math=False)
+            self.text(0, MARGIN - self.top + LINE * row + 2 * LINE // 3, line, size)
 
     def picture(self, x: int, y: int, pixels: np.ndarray, scale: int) -> None:
         """Put uint8 (H, W, 3), enlarged, with its top left corner at (x, y)."""
-        pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
-        x, y = x + MARGIN, y + self.top
-        self.pixels[y:y + pixels.shape[0], x:x + pixels.shape[1]] = pixels
+        self.image.paste(_enlarged(pixels, scale), (x + MARGIN, y + self.top))
+
+    def text(self, x: int, y: int, text: str, size: int, anchor: str = "ls", *, colour: str = "black",
+             bold: bool = False) -> None:
+        """Write at (x, y), which is the point of the text that ``anchor`` says in Pillow's two letters."""
+        self.draw.text((x + MARGIN, y + self.top), text, colour, _font(size, bold), anchor, spacing=8)
 
     def save(self, path: str | Path) -> None:
-        self.figure.figimage(self.pixels, zorder=-1)  # under the text, and pixel by pixel as it is
-        _save(self.figure, path)
+        _save(self.image, path)
 
 
-def _save(figure, path: str | Path) -> None:
+def _save(image: Image.Image, path: str | Path) -> None:
+    with atomic_write(path) as file:
+        image.save(file, format="PNG")
+
+
+def _save_figure(figure, path: str | Path) -> None:
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=DPI)
+
+
+def _enlarged(pixels: np.ndarray, scale: int) -> Image.Image:
+    height, width, _ = pixels.shape
+    return Image.fromarray(pixels).resize((scale * width, scale * height), Image.Resampling.NEAREST)
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The font that comes with matplotlib and has the letters of most alphabets, which Pillow's own has not."""
+    matplotlib = Path(importlib.util.find_spec("matplotlib").origin).parent  # its place, without importing it
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(matplotlib / "mpl-data" / "fonts" / "ttf" / name, size)
 
 
 def _shown(text: str | None) -> str:
@@ -59,13 +76,10 @@ def _shown(text: str | None) -> str:
     return (text or "").encode(errors="replace").decode()
 
 
-def _text_width(text: str, size: float) -> int:
+def _text_width(text: str, size: int) -> int:
     """Pixels that the widest line of ``text`` takes."""
-    from matplotlib.backends.backend_agg import RendererAgg
-    from matplotlib.font_manager import FontProperties
-
-    measure, font = RendererAgg(1, 1, DPI).get_text_width_height_descent, FontProperties(size=size)
-    return math.ceil(max(measure(line, font, ismath=False)[0] for line in text.split("\n")))
+    font = _font(size)
+    return math.ceil(max(font.getlength(line) for line in text.split("\n")))
 
 
 def _floats(values) -> np.ndarray:
@@ -88,10 +102,7 @@ def _heat(values: np.ndarray) -> np.ndarray:
 
 def picture(path: str | Path, image, scale: int = 8) -> None:
     """One picture (3 or 1, H, W), enlarged, and nothing else."""
-    from matplotlib.image import imsave
-
-    with atomic_write(path) as file:
-        imsave(file, _pixels(image).repeat(scale, axis=0).repeat(scale, axis=1), format="png")
+    _save(_enlarged(_pixels(image), scale), path)
 
 
 def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | None = None) -> None:
@@ -102,7 +113,7 @@ def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | No
     """
     labels, images = [_shown(label) for label, _ in rows], np.stack([_pixels(images) for _, images in rows])
     _, count, height, width, _ = images.shape
-    left = max(_text_width(label, 12) for label in labels) + 2 * GAP
+    left = max(_text_width(label, LABEL) for label in labels) + 2 * GAP
     room = MAX_WIDTH - 2 * MARGIN - left + GAP
     strips = math.ceil(count / max(1, min(12, room // (width + GAP))))
     columns = math.ceil(count / strips)
@@ -112,7 +123,7 @@ def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | No
     page = _Page(left + columns * step_x - GAP, strips * strip_height - 2 * GAP, title)
     for strip, row in np.ndindex(strips, len(rows)):
         y = strip * strip_height + row * step_y
-        page.axes.text(0, y + step_y // 2, labels[row], size=12, va="center", linespacing=1.3, parse_math=False)
+        page.text(0, y + scale * height // 2, labels[row], LABEL, "lm")
         for column, pixels in enumerate(images[row, strip * columns:(strip + 1) * columns]):
             page.picture(left + column * step_x, y, pixels, scale)
     page.save(path)
@@ -139,7 +150,7 @@ def training_curve(path: str | Path, history: list[dict], title: str | None = No
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(_shown(title), parse_math=False)
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
 def dots(path: str | Path, panels: dict[str, str], runs: list[dict], title: str) -> None:
@@ -160,7 +171,7 @@ def dots(path: str | Path, panels: dict[str, str], runs: list[dict], title: str)
         axes.set_ylabel(label)
         axes.grid(axis="y", alpha=0.3)
     figure.suptitle(title, parse_math=False)
-    _save(figure, path)
+    _save_figure(figure, path)
 
 
 def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = None) -> None:
@@ -186,8 +197,8 @@ def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = N
         if high > low:
             span, pixels = f"{span} to {_short(high)}", _heat((channel - low) / (high - low))
         page.picture(x, y + LINE, pixels, scale)
-        page.axes.text(x, y + LINE - 5, str(i), size=9)
-        page.axes.text(x + scale * width, y + LINE - 5, span, size=6, ha="right", color="dimgrey")
+        page.text(x, y + LINE - 5, str(i), SMALL)
+        page.text(x + scale * width, y + LINE - 5, span, TINY, "rs", colour="dimgrey")
         if colours is not None:
             patch = np.pad(_pixels(np.tile(colours[i][:, None, None], (12, 12))), ((1, 1), (1, 1), (0, 0)))
             page.picture(x + LINE, y + LINE - 18, patch, 1)
@@ -214,12 +225,12 @@ def uncertainty(path: str | Path, rows: list[tuple[str, list[tuple[str, object]]
     page = _Page(columns * step_x - 2 * GAP, len(rows) * step_y - 2 * GAP, title, note)
     for row, (heading, pictures) in enumerate(rows):
         y = row * step_y + 2 * LINE
-        page.axes.text(0, y - LINE - 7, heading, size=10, weight="bold")
+        page.text(0, y - LINE - 7, heading, HEADING, bold=True)
         for column, (caption, pixels) in enumerate(pictures):
-            page.axes.text(column * step_x, y - 7, caption, size=9)
+            page.text(column * step_x, y - 7, caption, SMALL)
             page.picture(column * step_x, y, pixels, scale)
     x, y, length = len(rows[0][1]) * step_x, 2 * LINE, scale * height
     page.picture(x, y, _heat(np.linspace(1, 0, length)[:, None].repeat(LINE, axis=1)), 1)
     for bits in range(int(max_entropy) + 1):
-        page.axes.text(x + LINE, y + length * (1 - bits / max_entropy), f"- {bits} bits", size=8, va="center")
+        page.text(x + LINE, y + round(length * (1 - bits / max_entropy)), f"- {bits} bits", NOTE, "lm")
     page.save(path)
