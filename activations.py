@@ -19,9 +19,10 @@ from torch import nn
 from colour import flags, plots
 from colour.cli import Parser, command, folder_for, number
 from colour.decode import TEMPERATURE, decode
+from colour.devices import pick_device
 from colour.files import ROOT, shown
 from colour.palette import Palette
-from colourization import MODELS, default_checkpoint, grey_of, load_model, pick_device
+from colourization import MODELS, default_checkpoint, grey_of, load_model
 from load_data import load_horses
 
 BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")

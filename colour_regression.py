@@ -13,6 +13,7 @@ from torch import nn
 from colour import distributed, flags, photos
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring
+from colour.devices import pick_device
 from colour.files import shown
 from colourization import (
     CNN,
@@ -24,7 +25,6 @@ from colourization import (
     load_model,
     load_sets,
     own_checkpoint,
-    pick_device,
     report,
 )
 from load_data import category_name

@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -20,7 +19,6 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,6 +27,7 @@ from colour import checkpoints, distributed, flags, photos, plots
 from colour.augment import augmented
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring, most_probable
+from colour.devices import pick_device, suits_bf16
 from colour.files import ROOT, atomic_write, sha256, shown
 from colour.interrupt import requests_to_stop
 from colour.metrics import Scores, baselines, table
@@ -297,17 +296,6 @@ def start_from_grey(network: UNet, data: Data) -> None:
         network.finalconv.bias[colours] = (torch.from_numpy(fit.intercept_) - slope * mean).float()
 
 
-def native_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 pays: on GPUs that compute in it, and on CPUs with AMX tiles.
-
-    AVX512-BF16 alone does not count: its matrix products ran at half the speed of float32.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return device.type == "cpu" and has_tiles is not None and has_tiles()
-
-
 def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_size: int = 100,
           learn_rate: float = 0.001, schedule: str = "constant", weight_decay: float = 0.0,
           augment: tuple[str, ...] = (), seed: int = 0, bf16: bool = False, state: dict | None = None,
@@ -380,27 +368,6 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
 
 # ------------------------------------------------------------------------------------------------
 # What the scripts do with these: load, save, draw
-
-
-def pick_device(gpu: bool) -> torch.device:
-    """The CPU, or with ``gpu`` the machine's accelerator; ``UserError`` if it has none.
-
-    Where ``torchrun`` started several processes, each takes the GPU of its number. Call this first:
-    denormal numbers count as 0 in the threads that the CPU's work starts from then on.
-    Gradients of colours out of the question are denormal, and made training three times slower.
-    """
-    for dtype in np.float32, np.float64:
-        np.finfo(dtype)  # numpy looks at denormals once, and before 2.4 warned if they were gone
-    torch.set_flush_denormal(True)
-    if not gpu:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(min(torch.get_num_threads(), cores))  # more only get in each other's way
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return distributed.own_gpu()
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    raise UserError("PyTorch finds no GPU on this machine: leave out --gpu to run on the CPU")
 
 
 def default_checkpoint(model: str, kernel: int | None, num_filters: int | None) -> Path:
@@ -491,11 +458,10 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     work if ``checkpoint`` exists and neither ``resume`` nor ``overwrite`` is set, if the training to
     resume was another, or if a folder cannot be written to.
     """
-    bf16 = precision == "bf16" or precision == "auto" and native_bf16(data.images.device)
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), checkpoint)
     run = {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category,
            "palette_sha256": palette and palette.sha256(), "holdout": holdout, "init": init and sha256(init),
-           "grey_start": grey_start, "precision": "bf16" if bf16 else "fp32", **hyperparameters}
+           "grey_start": grey_start, **hyperparameters}
     if hyperparameters["schedule"] == "onecycle":
         run["epochs"] = epochs  # such a schedule is planned for its whole length
 
@@ -503,7 +469,11 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
         folder_for(checkpoint.parent, "--checkpoint")
         folder_for(outdir, "--outdir")
         cleanup.enter_context(checkpoints.alone(checkpoint))
-        return state_to_resume(checkpoint, network, run) if resume else checkpoints.may_begin(checkpoint, overwrite)
+        run["precision"] = precision
+        if precision == "auto":
+            run["precision"] = "bf16" if suits_bf16(network, data.images.device) else "fp32"
+        state = state_to_resume(checkpoint, network, run) if resume else checkpoints.may_begin(checkpoint, overwrite)
+        return state, run["precision"] == "bf16"
 
     def save(after):
         """Weights first: a run killed between the two repeats the epoch instead of believing it saved."""
@@ -516,7 +486,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
 
     with ExitStack() as cleanup:
         cleanup.enter_context(distributed.processes(data.images.device))
-        state = distributed.from_first(begin)
+        state, bf16 = distributed.from_first(begin)
         first = distributed.rank() == 0
         history = state["history"] if state else []
         if first and len(history) >= epochs:

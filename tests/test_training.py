@@ -148,9 +148,9 @@ def test_the_order_changes_from_epoch_to_epoch(horses):
     assert first["val_loss"] != 0 and first["loss"] != second["loss"]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "onecycle"])
-def test_resumed_training_is_bit_identical(horses, schedule, tmp_path):
-    options = {"epochs": 3, "schedule": schedule, "augment": NAMES, "weight_decay": 0.01}
+@pytest.mark.parametrize("schedule, bf16", [("constant", False), ("onecycle", False), ("onecycle", True)])
+def test_resumed_training_is_bit_identical(horses, schedule, bf16, tmp_path):
+    options = {"epochs": 3, "schedule": schedule, "bf16": bf16, "augment": NAMES, "weight_decay": 0.01}
     whole, _ = run(horses, **options)
     states = train(network(), horses, horses, batch_size=50, **options)
     torch.save(next(states), tmp_path / "state.pt")
@@ -177,6 +177,17 @@ def test_adam_is_adam(horses):
     with torch.no_grad():
         assert torch.allclose(model.train()(grey), reference(grey), atol=1e-3)
         assert not torch.allclose(network().train()(grey), reference(grey), atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", [CNN, UNet])
+def test_bfloat16_learns_what_float32_learns(horses, kind):
+    """And what it validates with and keeps are float32."""
+    (model, states), (half_model, half_states) = (run(horses, kind=kind, epochs=3, bf16=bf16) for bf16 in (False, True))
+    for record, half in zip(states[-1]["history"], half_states[-1]["history"], strict=True):
+        assert half["loss"] != record["loss"]
+        assert half["loss"] == pytest.approx(record["loss"], abs=0.01)
+        assert half["val_loss"] == pytest.approx(record["val_loss"], abs=0.02)
+    assert all(value.dtype == model.state_dict()[name].dtype for name, value in half_model.state_dict().items())
 
 
 def test_grey_start_is_the_best_guess_by_grey_alone(horses):

@@ -21,9 +21,10 @@ import torch
 from colour import plots
 from colour.augment import NAMES
 from colour.cli import Parser, UserError, command, folder_for, number
+from colour.devices import pick_device
 from colour.files import ROOT, atomic_write, shown
 from colour.palette import Palette
-from colourization import Data, UNet, load_sets, pick_device, progress_bar, train
+from colourization import Data, UNet, load_sets, progress_bar, train
 from load_data import HORSE, load_cifar10
 
 HELD_OUT = 1000

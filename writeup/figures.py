@@ -34,6 +34,7 @@ from torch import nn
 from activations import BLOCKS, capture
 from colour.augment import MAX_SHIFT
 from colour.decode import Colouring, most_probable
+from colour.devices import pick_device
 from colour.files import ROOT, sha256
 from colour.metrics import baselines
 from colour.palette import Palette
@@ -47,7 +48,6 @@ from colourization import (
     grey_of,
     load_model,
     load_sets,
-    pick_device,
     start_from_grey,
 )
 

@@ -1,0 +1,68 @@
+"""What a training is computed in, and the memory that it keeps."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from colour import devices
+from colour.files import ROOT
+from colour.palette import Palette
+from colourization import CNN, UNet, load_sets, main, start_from_grey
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("milliseconds, fast", [({torch.float32: 2, torch.bfloat16: 1}, True),
+                                                ({torch.float32: 1, torch.bfloat16: 1}, False),
+                                                ({torch.float32: 1, torch.bfloat16: 2}, False)])
+def test_a_cpu_is_timed(milliseconds, fast, monkeypatch):
+    monkeypatch.setattr(F, "conv2d", lambda x, weight, padding: time.sleep(milliseconds[x.dtype] / 1000))
+    threads = torch.get_num_threads()
+    assert devices.has_fast_bf16(CPU) == fast
+    assert torch.get_num_threads() == threads
+
+
+def test_the_answer_is_always_the_same():
+    assert len({devices.has_fast_bf16(CPU) for _ in range(5)}) == 1
+
+
+def test_weights_in_the_thousands_are_no_job_for_8_bits(monkeypatch):
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: True)
+    data, _ = load_sets("horse", None, 4900, CPU, Palette.load())
+    network = UNet(3, 2, 24)
+    assert devices.suits_bf16(network, CPU)
+    start_from_grey(network, data)
+    assert not devices.suits_bf16(network, CPU)
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: False)
+    assert not devices.suits_bf16(CNN(3, 2, 24), CPU)
+
+
+@pytest.mark.parametrize("precision, fast, expected", [("auto", True, "bf16"), ("auto", False, "fp32"),
+                                                       ("bf16", False, "bf16"), ("fp32", True, "fp32")])
+def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
+    main(["-f", "2", "-e", "1", "--holdout", "4900", "--precision", precision, "--outdir", str(tmp_path),
+          "--checkpoint", str(tmp_path / "a.pkl")])
+    assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have no such setting")
+def test_freed_memory_is_kept_for_the_next_step():
+    code = """if True:
+        import resource, torch
+        from colour.devices import pick_device
+        from colourization import Data, UNet, train
+
+        pick_device(gpu=False)
+        data = Data(torch.zeros(500, 3, 32, 32, dtype=torch.uint8), torch.zeros(500, 32, 32, dtype=torch.uint8))
+        for _ in train(UNet(3, 32, 24), data, data, epochs=3):
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"""
+    counts = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    first, second, third = map(int, counts.split())
+    assert first > 100 * (third - second)
