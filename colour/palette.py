@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -71,18 +72,35 @@ class Palette:
     def labels(self, images: np.ndarray) -> np.ndarray:
         """The nearest centre of each pixel (Euclid in RGB, the lower index on a tie).
 
-        ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W). Of the squared distance |x|^2 - 2 x.c + |c|^2
-        to a centre c, the first term is the same for all: the nearest has the largest x.c - |c|^2 / 2.
+        ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W). Colours are looked up in cells of 4 x 4 x 4.
+        What is nearest to one centre is convex (its Voronoi region): where that is the same at all eight corners of
+        a cell, it is within. Only in the other cells are pixels compared with all centres.
+        """
+        corner = torch.arange(0, 257, 4)
+        nearest = self._nearest(torch.cartesian_prod(corner, corner, corner)).view(65, 65, 65)
+        near, far = slice(0, -1), slice(1, None)
+        corners = torch.stack([nearest[ends] for ends in itertools.product((near, far), repeat=3)])
+        cells = torch.where((corners == corners[0]).all(dim=0), corners[0], -1).flatten()
+        labels = torch.empty(len(images), *images.shape[2:], dtype=torch.uint8)
+        for part, found in zip(torch.from_numpy(images).split(100), labels.split(100)):  # which the cache holds
+            red, green, blue = (part >> 2).int().unbind(dim=1)
+            label = cells[red << 12 | green << 6 | blue]
+            unsure = (label < 0).nonzero(as_tuple=True)
+            label[unsure] = self._nearest(part.permute(0, 2, 3, 1)[unsure])
+            found.copy_(label)
+        return labels.numpy()
+
+    def _nearest(self, colours: torch.Tensor) -> torch.Tensor:
+        """The nearest centre, int16 (N,), of colours (N, 3) in bytes.
+
+        Of its squared distance |x|^2 - 2 x.c + |c|^2 to a centre c, the first term is the same for all: the nearest has
+        the largest x.c - |c|^2 / 2.
         """
         centres = torch.from_numpy(self.centres).double()  # in which the products with bytes are exact
         offsets = centres.square().sum(dim=1) / -2
-        labels = torch.empty(len(images), *images.shape[2:], dtype=torch.uint8)
-        few = max(1, 20_000 // images[0, 0].size) if len(images) else 1  # pictures, whose scores the cache holds
-        for part, nearest in zip(torch.from_numpy(images).split(few), labels.split(few)):
-            pixels = part.permute(0, 2, 3, 1).flatten(0, 2).double() / 256
-            scores = torch.addmm(offsets, pixels, centres.T)
-            nearest.copy_(scores.max(dim=1).indices.view_as(nearest))  # of a tie, the first
-        return labels.numpy()
+        parts = colours.split(20_000)  # whose scores the cache holds
+        scores = (torch.addmm(offsets, part.double(), centres.T / 256) for part in parts)
+        return torch.cat([score.max(dim=1).indices for score in scores]).short()  # of a tie, the first
 
     def rgb(self, labels: torch.Tensor) -> torch.Tensor:
         """The colours of labels (N, H, W), as float32 RGB (N, 3, H, W) in [0, 1)."""

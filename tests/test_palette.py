@@ -58,13 +58,25 @@ def test_labels_are_those_of_a_brute_force_loop(horses, shipped):
 
 
 def test_labels_across_chunks(horses, shipped):
-    images = horses[:2001, :, 7:9, 15:17]  # a chunk is 1,000 pictures; neither square nor contiguous on purpose
+    images = horses[:2001, :, 7:9, 15:17]  # a chunk is 100 pictures; neither square nor contiguous on purpose
     pixels = images.transpose(0, 2, 3, 1)[..., None, :] / 256
     nearest = ((pixels - shipped.centres.astype(float)) ** 2).sum(axis=-1).argmin(axis=-1)
     assert np.array_equal(shipped.labels(images), nearest)
     assert np.array_equal(shipped.labels(images[1000:1001]), nearest[1000:1001])
     tall = images[:, :, :, :1]
     assert np.array_equal(shipped.labels(tall), nearest[:, :, :1])
+
+
+@pytest.mark.parametrize("k", [2, 3, 24, 256])
+def test_labels_of_any_palette(k):
+    """In cells that one centre has to itself, in those that many share, and up to the edges of the colour cube."""
+    random = np.random.default_rng(k)
+    centres = random.random((k, 3)).astype(np.float32)
+    centres[-1] = centres[0]  # which is a tie wherever it is the nearest
+    images = random.integers(0, 256, (110, 3, 16, 16), np.uint8)
+    images[:3] = random.choice(np.array([0, 3, 4, 251, 252, 255], np.uint8), (3, 3, 16, 16))
+    distances = ((images[:, None] / 256 - centres[:, :, None, None].astype(float)) ** 2).sum(axis=2)
+    assert np.array_equal(Palette(centres).labels(images), distances.argmin(axis=1))
 
 
 def test_no_pictures_no_labels(shipped):
