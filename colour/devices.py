@@ -75,11 +75,11 @@ def has_fast_bf16(device: torch.device) -> bool:
 def _keep_freed_memory() -> None:
     """Have the C library keep what one training step frees for the next one.
 
-    By default, glibc returns the end of its heap to the system: thousands of pages a step, each of which costs a
-    page fault to come back. Other C libraries have no such setting.
+    By default, glibc returns the end of its heap, and all that is larger than 32 MB, to the system: thousands of
+    pages a step, each of which costs a page fault to come back. Other C libraries have no such setting.
     """
-    trim_threshold, mmap_threshold = -1, -3  # as malloc.h numbers them; the second no longer grows by itself
+    trim_threshold, mmap_max = -1, -4  # as malloc.h numbers them
     with suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(trim_threshold, 1 << 30)
-        mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, (1 << 31) - 1)
+        mallopt(mmap_max, 0)
