@@ -257,7 +257,7 @@ def trainings(values: Values, pictures: int, valid: Data, palette: Palette, unet
                 for suffix in (".pkl", ".json", ".state.pt"):
                     weights.with_suffix(suffix).unlink(missing_ok=True)
             folder = WORK.relative_to(ROOT)
-            subprocess.run([sys.executable, "colourization.py", *flags.split(), "--checkpoint",
+            subprocess.run([sys.executable, "colourization.py", *flags.split(), "--precision", "fp32", "--checkpoint",
                             str(folder / weights.name), "--outdir", str(folder), "--resume"], cwd=ROOT, check=True)
             network, sidecar = load_model(weights)
             if name.endswith("e25"):
