@@ -53,8 +53,8 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--holdout", type=number(int, 1), metavar="N",
                        help="train without the last N training pictures and validate on them instead of the test set")
     group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto",
-                       help="of the arithmetic in training; auto takes bfloat16 where it is faster, which CPUs are timed for, "
-                            "unless weights are too large for its 8 bits (--grey_start)")
+                       help="of the arithmetic in training; auto takes bfloat16 where it is faster, for which CPUs are "
+                            "timed, unless weights are too large for its 8 bits (--grey_start)")
     return group
 
 
