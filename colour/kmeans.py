@@ -12,7 +12,7 @@ import numpy as np
 
 from colour.cli import Parser, UserError, command, folder_for, number
 from colour.files import ROOT
-from colour.palette import MAX_COLOURS, Palette, colour_codes
+from colour.palette import MAX_COLOURS, Palette
 from load_data import CIFAR10_DATA, choose, load_category
 
 STARTS = 4  # k-means ends in a local optimum: the best of this many, by mean distance
@@ -29,7 +29,7 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
 
     counts = np.zeros(1 << 24, np.int64)
     for start in range(0, len(images), 1000):  # bounds the memory, whatever N
-        codes, found = np.unique(colour_codes(images[start:start + 1000]), return_counts=True)
+        codes, found = np.unique(_codes(images[start:start + 1000]), return_counts=True)
         counts[codes] += found
     codes = np.flatnonzero(counts)
     counts = counts[codes]
@@ -46,6 +46,12 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
         best = min(best, (float(distance), centres), key=lambda pair: pair[0])
     distance, centres = best
     return Palette(centres[np.argsort(centres.mean(axis=1))]), distance
+
+
+def _codes(images: np.ndarray) -> np.ndarray:
+    """The 24 bits of each pixel of uint8 (N, 3, H, W) as one number (N, H, W)."""
+    red, green, blue = images.astype(np.int32).transpose(1, 0, 2, 3)
+    return red << 16 | green << 8 | blue
 
 
 @command

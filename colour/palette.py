@@ -108,12 +108,6 @@ class Palette:
         return centres[labels.long()].permute(0, 3, 1, 2)
 
 
-def colour_codes(images: np.ndarray) -> np.ndarray:
-    """The 24 bits of each pixel of uint8 (N, 3, H, W) as one number (N, H, W)."""
-    red, green, blue = images.astype(np.int32).transpose(1, 0, 2, 3)
-    return red << 16 | green << 8 | blue
-
-
 def _read_npy(data: bytes) -> np.ndarray:
     """The centres in the bytes of a ``.npy`` file; no size that its header claims is believed."""
     file = io.BytesIO(data)
