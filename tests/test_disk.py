@@ -209,6 +209,8 @@ def closed(weights, photo) -> Iterator[Path]:
         if root:
             os.seteuid(65534)
         try:
+            if root and not os.access(ROOT / "README.md", os.R_OK, effective_ids=True):
+                pytest.skip("the repository lies where nobody but root may read")
             yield folder
         finally:
             if root:
