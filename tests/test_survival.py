@@ -84,8 +84,11 @@ def test_killed_at_any_moment_and_resumed(command, whole, tmp_path):
         training.kill()
         training.communicate()
         _, sidecar = checkpoints.load(path)  # whole, whatever the moment; of others, a sidecar is left out
-        if sidecar.get("epochs") == 12:  # it got through: begin anew
+        if sidecar.get("epochs") == 12:  # it got through, perhaps but for its state: let it end, and begin anew
             assert same(what_was_learnt(path), whole)
+            rest = start(command, path, "--resume")
+            rest.communicate(timeout=120)
+            assert rest.returncode == 0 and same(what_was_learnt(path), whole)
             path = tmp_path / f"killed{kill}.pkl"
     assert same(finish(command, path), whole)
     assert not [name for name in os.listdir(tmp_path) if name.endswith((".tmp", ".lock"))]
