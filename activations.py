@@ -20,9 +20,9 @@ from colour import flags, plots
 from colour.cli import Parser, command, folder_for, number
 from colour.decode import TEMPERATURE, decode
 from colour.devices import pick_device
-from colour.files import ROOT, shown
+from colour.files import ROOT, display_path
 from colour.palette import Palette
-from colourization import MODELS, default_checkpoint, grey_of, load_model
+from colourization import MODELS, grey_of, load_model, shipped_weights
 from load_data import load_horses
 
 BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
     palette = Palette.load(args.colours)
-    checkpoint = args.checkpoint or default_checkpoint(args.model or "CNN", args.kernel, args.num_filters)
+    checkpoint = args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters)
     model, sidecar = load_model(checkpoint, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
                                 palette=palette)
     _, x_test = load_horses()
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     plots.picture(folder / "input.png", rgb[0])
     plots.picture(folder / "input_grey.png", grey_of(rgb)[0])
     plots.picture(folder / f"{name}_prediction.png", decode(logits, palette)[0])
-    print(f"test horse {args.index}, {name} from {shown(checkpoint)}; in {shown(folder)}:")
+    print(f"test horse {args.index}, {name} from {display_path(checkpoint)}; in {display_path(folder)}:")
     print(f"input.png, input_grey.png, {name}_prediction.png")
     for block, channels in activations.items():
         plots.sheet(folder / f"{name}_{block}.png", channels[0], f"{name} {block}, horse {args.index}",

@@ -10,22 +10,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import distributed, flags, photos
+from colour import flags, photos, torchrun
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring
 from colour.devices import pick_device
-from colour.files import shown
+from colour.files import display_path
 from colourization import (
     CNN,
     command_line,
-    default_checkpoint,
     draw_strip,
     evaluate,
     fit,
     load_model,
     load_sets,
-    own_checkpoint,
+    new_weights,
     report,
+    shipped_weights,
 )
 from load_data import category_name
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int | None:
     network_flags = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
     outdir = folder_for(args.outdir, "--outdir")
 
-    if distributed.launched() and not args.train:
+    if torchrun.launched() and not args.train:
         raise UserError("torchrun is for training: score and colour with python alone, or give --train")
     if args.train and args.image:
         raise UserError("--train and --image are two different jobs: give one of them")
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.metrics:
         folder_for(Path(args.metrics).parent, "--metrics")
     if not args.train:
-        path = Path(args.checkpoint or default_checkpoint("regression_cnn", args.kernel, args.num_filters))
+        path = Path(args.checkpoint or shipped_weights("regression_cnn", args.kernel, args.num_filters))
         network, _ = load_model(path, **network_flags)
         network.to(device)
         if args.image:
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int | None:
         report({path.stem: figures}, data, valid, None, args.metrics)
         picture = outdir / "regression_output.png"
         draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
-        print(f"picture in {shown(picture)}")
+        print(f"picture in {display_path(picture)}")
         return
 
     torch.manual_seed(args.seed)
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int | None:
         network, _ = load_model(args.init, **network_flags)
     else:
         network = RegressionCNN(args.kernel or 3, args.num_filters or 32)
-    checkpoint = Path(args.checkpoint or own_checkpoint("regression_cnn", network))
+    checkpoint = Path(args.checkpoint or new_weights("regression_cnn", network))
     data, valid = load_sets(args.category, args.data, args.holdout, device)
     fit(network, data, valid, model="RegressionCNN", checkpoint=checkpoint, palette=None, outdir=outdir,
         draw=functools.partial(draw_strip, network, colouring), command=command_line(__file__, argv),

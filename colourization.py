@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from colour import checkpoints, distributed, flags, photos, plots
+from colour import checkpoints, flags, photos, plots, torchrun
 from colour.augment import augmented
 from colour.cli import Parser, UserError, command, folder_for
 from colour.decode import Colouring, most_probable
 from colour.devices import pick_device, suits_bf16
-from colour.files import ROOT, atomic_write, sha256, shown
+from colour.files import ROOT, atomic_write, display_path, sha256
 from colour.interrupt import requests_to_stop
 from colour.metrics import Scores, baselines, table
 from colour.palette import Palette
@@ -194,7 +194,7 @@ def batches(data: Data, size: int, shuffle: torch.Generator | None = None,
     draws the order and the augmentations; without it the pictures come in their own order. The last
     batch holds what is left. Where several processes train together, each gets its share of a batch.
     """
-    share = distributed.share()
+    share = torchrun.share()
     n = len(data.images)
     device = data.images.device
     order = torch.arange(n, device=device) if shuffle is None else torch.randperm(n, generator=shuffle, device=device)
@@ -242,7 +242,7 @@ class Tally:
 
     def result(self) -> dict[str, float]:
         """``loss``, and ``acc`` in [0, 1] where pixels were classified, over the pixels of all processes."""
-        loss, correct, pixels, classified = distributed.total(vars(self).values())
+        loss, correct, pixels, classified = torchrun.total(vars(self).values())
         return {"loss": loss / pixels, **({"acc": correct / classified} if classified else {})}
 
 
@@ -330,7 +330,7 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
             warnings.simplefilter("ignore")  # the schedule is wound forward without the optimizer's steps
             for _ in range(len(history) * steps + done):
                 scheduler.step()
-    replica = distributed.replicate(model)
+    replica = torchrun.replicate(model)
 
     def state_now():
         return {"model": model.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": list(history),
@@ -346,7 +346,7 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
                 output = replica(grey_of(rgb))
             loss = pixel_loss(output, target)
             optimizer.zero_grad()
-            distributed.weighted(loss, output, min(batch_size, len(data.images) - done * batch_size)).backward()
+            torchrun.weighted(loss, output, min(batch_size, len(data.images) - done * batch_size)).backward()
             optimizer.step()
             scheduler.step()
             tally.add(loss, output, target)
@@ -370,15 +370,15 @@ def train(model: nn.Module, data: Data, valid: Data, *, epochs: int = 25, batch_
 # What the scripts do with these: load, save, draw
 
 
-def default_checkpoint(model: str, kernel: int | None, num_filters: int | None) -> Path:
+def shipped_weights(model: str, kernel: int | None, num_filters: int | None) -> Path:
     """The shipped weights of a network."""
     return ROOT / "weights" / f"{model.lower()}_k{kernel or 3}_f{num_filters or 32}.pkl"
 
 
-def own_checkpoint(model: str, network: nn.Module) -> Path:
+def new_weights(model: str, network: nn.Module) -> Path:
     """Where a training without --checkpoint saves, out of the shipped weights' way."""
     kernel, num_filters, *_ = checkpoints.shape_of(network.state_dict(), model)
-    return ROOT / "outputs" / default_checkpoint(model, kernel, num_filters).name
+    return ROOT / "outputs" / shipped_weights(model, kernel, num_filters).name
 
 
 def check_palette(path: str | Path, sidecar: dict, num_colours: int, palette: Palette) -> None:
@@ -468,7 +468,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     def begin():
         folder_for(checkpoint.parent, "--checkpoint")
         folder_for(outdir, "--outdir")
-        cleanup.enter_context(checkpoints.alone(checkpoint))
+        cleanup.enter_context(checkpoints.training_lock(checkpoint))
         run["precision"] = precision
         if precision == "auto":
             run["precision"] = "bf16" if suits_bf16(network, data.images.device) else "fp32"
@@ -485,14 +485,14 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
         checkpoints.save_state(checkpoint, {**after, "run": run})
 
     with ExitStack() as cleanup:
-        cleanup.enter_context(distributed.processes(data.images.device))
-        state, bf16 = distributed.from_first(begin)
-        first = distributed.rank() == 0
+        cleanup.enter_context(torchrun.processes(data.images.device))
+        state, bf16 = torchrun.from_rank_zero(begin)
+        first = torchrun.rank() == 0
         history = state["history"] if state else []
         if first and len(history) >= epochs:
             print(f"{checkpoint} has had its {len(history)} epochs: for more, raise --epochs", file=sys.stderr)
         # Several processes would have to agree on where to stop: they end at once, and lose part of an epoch.
-        stop = (lambda: 0) if distributed.launched() else cleanup.enter_context(requests_to_stop())
+        stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
         go_on = f"the same command with --resume goes on from {checkpoint}"
         try:
             for after in train(network, data, valid, epochs=epochs, bf16=bf16, state=state, stop=stop,
@@ -519,7 +519,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
             raise UserError(f"{error}; {kept}: train with a smaller --learn_rate than "
                             f"{hyperparameters['learn_rate']:g}, or --precision fp32") from error
         except RuntimeError as error:
-            if not distributed.launched():
+            if not torchrun.launched():
                 raise
             raise UserError(f"a process of this training failed or was lost; {checkpoint} is what it was after epoch "
                             f"{len(history)}: {go_on} ({error})") from error
@@ -528,7 +528,7 @@ def fit(network: nn.Module, data: Data, valid: Data, *, model: str, checkpoint: 
     if first:
         curve = outdir / "training_curve.png"
         plots.training_curve(curve, history, title=checkpoint.stem)
-        print(f"weights in {shown(checkpoint)}, training curve in {shown(curve)}")
+        print(f"weights in {display_path(checkpoint)}, training curve in {display_path(curve)}")
 
 
 def state_to_resume(checkpoint: Path, network: nn.Module, run: dict) -> dict | None:
@@ -554,7 +554,7 @@ def progress_bar(what: str, items, total: int):
     """A bar on standard error while it is a terminal, gone when done."""
     from tqdm import tqdm
 
-    return tqdm(items, what, total, leave=False, disable=distributed.rank() > 0 or None, unit="batch")
+    return tqdm(items, what, total, leave=False, disable=torchrun.rank() > 0 or None, unit="batch")
 
 
 def epoch_line(epoch: int, epochs: int, record: dict) -> str:
@@ -596,7 +596,7 @@ def report(results: dict[str, dict], data: Data, valid: Data, palette: Palette |
     if metrics:
         with atomic_write(metrics) as file:
             file.write(json.dumps(rows, indent=1).encode() + b"\n")
-        print(f"scores in {shown(metrics)}")
+        print(f"scores in {display_path(metrics)}")
 
 
 def compare(files: list[str], colouring: Colouring, data: Data, valid: Data, picture: Path) -> dict[str, dict]:
@@ -660,7 +660,7 @@ def main(argv: list[str] | None = None) -> int | None:
     network_flags = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
     outdir = folder_for(args.outdir, "--outdir")
 
-    if distributed.launched() and (args.valid or args.compare or args.image):
+    if torchrun.launched() and (args.valid or args.compare or args.image):
         raise UserError("torchrun is for training: score and colour with python alone")
     if sum(map(bool, (args.valid, args.compare, args.image))) > 1:
         raise UserError("--valid, --compare and --image are three different jobs: give one of them")
@@ -672,11 +672,11 @@ def main(argv: list[str] | None = None) -> int | None:
         data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
         picture = outdir / "compare.png"
         report(compare(args.compare, colouring, data, valid, picture), data, valid, palette, args.metrics)
-        print(f"picture in {shown(picture)}")
+        print(f"picture in {display_path(picture)}")
         return
 
     if args.valid or args.image:
-        path = Path(args.checkpoint or default_checkpoint(args.model or "CNN", args.kernel, args.num_filters))
+        path = Path(args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters))
         network, sidecar = load_model(path, palette=palette, **network_flags)
         network.to(device)
     if args.image:
@@ -690,7 +690,7 @@ def main(argv: list[str] | None = None) -> int | None:
         report({path.stem: figures}, data, valid, palette, args.metrics)
         picture = outdir / f"eval_{sidecar['model']}.png"
         draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
-        print(f"picture in {shown(picture)}")
+        print(f"picture in {display_path(picture)}")
         return
 
     torch.manual_seed(args.seed)
@@ -703,7 +703,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.grey_start and (args.init or not isinstance(network, UNet)):
         raise UserError("--grey_start is for a UNet or DUNet that starts from random weights: the grey input "
                         "joins only their last layer, and --init has set it already")
-    checkpoint = Path(args.checkpoint or own_checkpoint(model, network))
+    checkpoint = Path(args.checkpoint or new_weights(model, network))
     data, valid = load_sets(args.category, args.data, args.holdout, device, palette)
     if args.grey_start:
         start_from_grey(network, data)

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colour.batches import IMAGENET32_FILE, IMAGENET32_LABELS, Arrays, Batches, load_imagenet32, read_batches
+from colour.batch_files import IMAGENET32_FILE, IMAGENET32_LABELS, Arrays, Batches, load_imagenet32, read_batches
 from colour.cli import Parser, UserError, brief, command
-from colour.files import ROOT, load_npz, sha256
+from colour.files import ROOT, sha256
+from colour.untrusted import load_npz
 
 CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HORSE = CATEGORIES.index("horse")
@@ -109,7 +110,7 @@ def load_category(category: str | int = "horse", data_dir: str | Path | None = N
     """Pictures of one category by name or number, or of ``"all"``: x_train, x_test as uint8 (N, 3, 32, 32).
 
     Horses come from the embedded file unless ``data_dir`` is given, which may also be a folder of pictures
-    (``colour.pictures``) or of ImageNet32's batches; see ``load_cifar10`` for the rest.
+    (``colour.picture_folder``) or of ImageNet32's batches; see ``load_cifar10`` for the rest.
     """
     (x_train, _), (x_test, _), _ = _load(category, data_dir)
     return x_train, x_test
@@ -151,7 +152,7 @@ def _load(category: str | int, data_dir: str | Path | None) -> tuple[Arrays, Arr
     """(x_train, y_train), (x_test, y_test) of what ``choose`` says, and where they are; own pictures have label 0."""
     kind, number = choose(category, data_dir)
     if kind == PICTURES:
-        from colour.pictures import load_pictures
+        from colour.picture_folder import load_pictures
 
         train, test = ((x, np.zeros(len(x), np.int64)) for x in load_pictures(data_dir))
         return train, test, Path(data_dir)

@@ -8,21 +8,18 @@ import glob
 import io
 import json
 import math
-import re
-import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import _weights_only_unpickler, nn
+from torch import nn
 
 from colour.cli import UserError, warn
 from colour.files import atomic_write, locked, sha256
+from colour.untrusted import load_torch
 
-MAX_BYTES = 1 << 30  # the largest network here takes a few megabytes
 MAX_SIDECAR_BYTES = 1 << 25
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -57,7 +54,7 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     file that is missing or does not hold a state dict of finite numbers.
     """
     path = Path(path)
-    weights = _torch_load(path, "weights")
+    weights = load_torch(path, "weights")
     if not isinstance(weights, dict) or not weights or not all(
             isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()):
         raise UserError(f"{path} holds no state dict: save weights with torch.save(model.state_dict(), FILE)")
@@ -115,7 +112,7 @@ def save_state(path: str | Path, state: dict) -> None:
 
 def load_state(path: str | Path) -> dict:
     """Read the training state that belongs to the weights at ``path``; only its ``run`` is known to be a dict."""
-    state = _torch_load(state_path(path), "a training state")
+    state = load_torch(state_path(path), "a training state")
     if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
         raise UserError(f"{state_path(path)} is not a training state: remove it and train again with --overwrite")
     return state
@@ -160,7 +157,7 @@ def may_begin(path: str | Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def alone(path: str | Path) -> Iterator[None]:
+def training_lock(path: str | Path) -> Iterator[None]:
     """Keep other runs from training to ``path`` meanwhile; ``UserError`` if one does already.
 
     What a run that was killed left half-written is removed.
@@ -181,65 +178,6 @@ def _torch_save(path: str | Path, contents) -> None:
     torch.save(contents, memory)
     with atomic_write(path) as file:
         file.write(memory.getbuffer())
-
-
-def _torch_load(path: Path, what: str):
-    if not path.is_file():
-        raise UserError(f"{path} is a folder, not a file of weights" if path.is_dir() else
-                        f"there is no file {path}: check the name after --checkpoint, or train first")
-    if not 0 < path.stat().st_size <= MAX_BYTES:
-        raise UserError(f"{path} is {'empty' if not path.stat().st_size else 'too large'}: it cannot hold {what}")
-    data = path.read_bytes()
-    if data[:100].lstrip().startswith(b"<"):
-        raise UserError(f"{path} is a web page, not {what}: download the file itself")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch's own about its older formats
-            if data.startswith(b"PK\3\4"):
-                _check_zip(data)
-            # From memory, since PyTorch tries first whether a file is a tar archive, which older ones load unsafely.
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file fails in every way there is
-        if named := re.search(r"GLOBAL (\S+) w", str(error)):
-            raise UserError(f"{path} is refused: it holds more than numbers ({named[1][:80]!r}) and could run code; "
-                            "weights are saved with torch.save(model.state_dict(), FILE)") from error
-        raise UserError(f"{path} does not hold {what}, or is damaged ({type(error).__name__}): "
-                        "check that all of it was copied") from error
-
-
-def _check_zip(data: bytes) -> None:
-    """Raise for what PyTorch, or some version of it, does not look at.
-
-    More data than the archive is long, folders, wrong checksums, a name twice; and tensors that claim another
-    size than their record has: version 2.6 reads, and swaps the bytes of, whatever lies behind it in memory.
-    """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        records = archive.infolist()
-        sizes = {record.filename.lower(): record.file_size for record in records}
-        if sum(record.file_size for record in records) > len(data):
-            raise ValueError("it unpacks to more than itself")
-        if len(sizes) < len(records):
-            raise ValueError("it has two records of one name")
-        if any(record.is_dir() or record.external_attr & 0x10 for record in records):
-            raise ValueError("it has folders")  # for these PyTorch leaves in memory what was there
-        if wrong := archive.testzip():
-            raise ValueError(f"the checksum of {wrong} is wrong")
-        folder = records[0].filename.partition("/")[0]
-        pickled = archive.read(f"{folder}/data.pkl")
-
-    def storage(claim):
-        _, kind, key, _, numel = claim
-        dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
-        size = numel * dtype.itemsize
-        if size != sizes[f"{folder}/data/{key}".lower()]:
-            raise ValueError(f"it claims {numel} numbers in a record of another length")
-        nothing = torch.UntypedStorage(size, device="meta")  # has a size and takes no memory
-        return torch.storage.TypedStorage(wrap_storage=nothing, dtype=dtype, _internal=True)
-
-    # PyTorch's own reading, so that it cannot understand the pickle in another way than this does.
-    unpickler = _weights_only_unpickler.Unpickler(io.BytesIO(pickled), encoding="utf-8")
-    unpickler.persistent_load = storage
-    unpickler.load()
 
 
 def _load_sidecar(path: Path) -> dict:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from colour import distributed
+from colour import torchrun
 from colour.cli import UserError
 
 LARGE_WEIGHT = 100  # at a ten times larger one, bfloat16's rounding of inputs, 1/512, moves logits by whole nats
@@ -33,7 +33,7 @@ def pick_device(gpu: bool) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 is to mean it: TF32 rounds inputs to 11 bits
-        return distributed.own_gpu()
+        return torchrun.own_gpu()
     if torch.backends.mps.is_available():
         return torch.device("mps")
     raise UserError("PyTorch finds no GPU on this machine: leave out --gpu to run on the CPU")

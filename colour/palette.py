@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from colour.cli import UserError, brief
-from colour.files import ROOT, atomic_write, load_numpy_pickle, npy_header
+from colour.files import ROOT, atomic_write
+from colour.untrusted import load_numpy_pickle, npy_header
 
 DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
 MAX_COLOURS = 256  # labels are kept as uint8

@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from colour import images
+from colour import image_file
 from colour.cli import UserError
 from colour.decode import Colouring, keep_grey
-from colour.files import atomic_write, shown
+from colour.files import atomic_write, display_path
 
 # Chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows green over
 # whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
@@ -34,13 +34,13 @@ COMPARE_WIDTH, GAP = 1600, 8  # pixels
 EARLIER = re.compile(r"_(CNN|D?UNet|RegressionCNN)(_compare)?\.png$")  # what an earlier run wrote
 
 
-def find(paths: Iterable[str | Path]) -> list[Path]:
+def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     """The photos named, and in folders all with a suffix of a picture, in any depth and sorted; each once.
 
     In folders, hidden files and what an earlier run wrote are passed over. Raises ``UserError`` for a
     path that does not exist, and when nothing is found.
     """
-    suffixes, found = images.suffixes(), {}
+    suffixes, found = image_file.suffixes(), {}
     for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"--image: there is no {path}")
@@ -138,12 +138,12 @@ def colour_file(path: Path, network: nn.Module, colouring: Colouring, size: int,
     """Write a photo coloured to ``result``, and beside its grey and its own colours, if any, to ``compare``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of a size that is checked and of metadata that are not used
-        image = images.read(path)
+        image = image_file.read(path)
     panorama = image.width > 2 * image.height
     scale = (COMPARE_WIDTH if panorama else (COMPARE_WIDTH - 2 * GAP) // 3) / max(image.size)
     original = _reduced(image, scale)
     grey = np.array(original)
-    has_colour = images.has_colour(grey)
+    has_colour = image_file.has_colour(grey)
     grey[..., :3] = grey[..., :3].mean(axis=-1, keepdims=True).round()
     colour(image, network, colouring, size)
     with atomic_write(result) as file:
@@ -163,7 +163,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, colouring: Col
     """
     from tqdm import tqdm
 
-    files = find(paths)
+    files = find_photos(paths)
     taken = {str(file.resolve()).casefold() for file in files}
     failures = []
     for path in tqdm(files, "photos", leave=False, disable=None if len(files) > 1 else True, unit="photo"):
@@ -179,7 +179,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, colouring: Col
         except (UserError, OSError) as error:
             failures.append(f"error: {path}: {' '.join(str(error).split())}")
         else:
-            tqdm.write(f"{path}: {shown(results[0])}")
+            tqdm.write(f"{path}: {display_path(results[0])}")
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures else 0

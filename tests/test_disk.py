@@ -18,7 +18,7 @@ import activations
 import colour_regression
 import colourization
 import load_data
-from colour import checkpoints, kmeans, pictures
+from colour import checkpoints, kmeans, picture_folder
 from colour.cli import UserError
 from colour.files import ROOT
 from colourization import CNN
@@ -164,7 +164,7 @@ def test_no_room_for_a_cache(disk, tmp_path, monkeypatch, capsys):
     for i in range(24):
         Image.new("RGB", (8, 8), (10 * i, 9, 100)).save(tmp_path / "pictures" / f"{i:02}.png")
     with filled(folder, 8 << 10):
-        assert sum(map(len, pictures.load_pictures(tmp_path / "pictures"))) == 24
+        assert sum(map(len, picture_folder.load_pictures(tmp_path / "pictures"))) == 24
     warning, = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: ") and str(folder) in warning and contents(folder) == {}
 
@@ -270,5 +270,5 @@ def test_a_closed_folder_among_pictures_is_told(closed, monkeypatch, capsys):
     for i in range(24):
         Image.new("RGB", (8, 8), (10 * i, 9, 100)).save(folder / f"{i:02}.png")
     (folder / "closed").mkdir(mode=0)
-    assert sum(map(len, pictures.load_pictures(folder))) == 24
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
     assert "closed: Permission denied" in capsys.readouterr().err

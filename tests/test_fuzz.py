@@ -39,7 +39,7 @@ from test_load_data import imagenet_batch, make_archive, make_batches, pickle2, 
 from test_palette import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
 
 import load_data
-from colour import batches, checkpoints, images, pictures
+from colour import batch_files, checkpoints, image_file, picture_folder
 from colour.cli import UserError
 from colour.files import sha256
 from colour.palette import Palette
@@ -153,8 +153,8 @@ def read_palette(folder, content):
 
 def batch_reader(length, labels):
     def read_batches(folder, content):
-        kind = batches.Batches("batches", length, 1 << 20, labels, "get it anew")
-        x, y = batches.read_batches(written(folder, "batch", content).parent, ["batch"], kind)
+        kind = batch_files.Batches("batches", length, 1 << 20, labels, "get it anew")
+        x, y = batch_files.read_batches(written(folder, "batch", content).parent, ["batch"], kind)
         assert x.dtype == np.uint8 and x.shape == (length or len(x), 3, 32, 32) and len(x) == len(y) > 0
         assert y.dtype == np.int64 and np.isin(y, labels).all()
         return x.tobytes() + y.tobytes()
@@ -184,17 +184,20 @@ def read_horses(folder, content):
 
 def read_cached(folder, content):
     """A damaged cache is no error: the pictures are read again, and come out as they are."""
-    file, = pictures.cache_folder().iterdir()
+    file, = picture_folder.cache_folder().iterdir()
     file.write_bytes(content)
-    return b"".join(x.tobytes() for x in pictures.load_pictures(folder / "pictures"))
+    return b"".join(x.tobytes() for x in picture_folder.load_pictures(folder / "pictures"))
 
 
 def read_picture(folder, content):
     path = written(folder, "picture", content)
-    image = images.read(path, least=len(content) % 2 * 96 or None)
-    assert image.mode in ("RGB", "RGBA") and 0 < image.width * image.height <= images.MAX_PIXELS
-    small = pictures.shrink(str(path))
-    assert small in (pictures.GREY, pictures.UNREADABLE) if isinstance(small, int) else small.shape == (3, 32, 32)
+    image = image_file.read(path, least=len(content) % 2 * 96 or None)
+    assert image.mode in ("RGB", "RGBA") and 0 < image.width * image.height <= image_file.MAX_PIXELS
+    small = picture_folder.shrink(str(path))
+    if isinstance(small, int):
+        assert small in (picture_folder.GREY, picture_folder.UNREADABLE)
+    else:
+        assert small.shape == (3, 32, 32)
     return image.tobytes()
 
 
@@ -236,8 +239,8 @@ def cache(folder):
     (folder / "pictures").mkdir()
     for i in range(24):
         Image.new("RGB", (8, 8), (10 * i, 9, 100)).save(folder / "pictures" / f"{i:02}.png")
-    pictures.load_pictures(folder / "pictures")
-    return [next(pictures.cache_folder().iterdir()).read_bytes()]
+    picture_folder.load_pictures(folder / "pictures")
+    return [next(picture_folder.cache_folder().iterdir()).read_bytes()]
 
 
 PICTURES: list[bytes] = []  # made once
@@ -249,7 +252,7 @@ def small_pictures(folder):
         return PICTURES
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
     options = {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0", "optimize": True}
-    for kind in sorted(set(images._formats()) & Image.SAVE.keys()):
+    for kind in sorted(set(image_file._formats()) & Image.SAVE.keys()):
         for mode, how in [("RGB", options), ("RGBA", {}), ("P", {}), ("CMYK", {}), ("I;16", {}), ("1", {}),
                           ("RGB", {"save_all": True, "append_images": [rgb]}), ("RGB", {"compression": "tiff_lzw"})]:
             file = io.BytesIO()
@@ -602,7 +605,7 @@ def test_attacks_are_refused_before_memory_is_taken(attack, tmp_path):
 @pytest.mark.parametrize("make", [bomb, terabytes])
 def test_a_cache_that_claims_too_much_is_made_anew(make, tmp_path):
     cache(tmp_path)
-    whole = b"".join(x.tobytes() for x in pictures.load_pictures(tmp_path / "pictures"))
+    whole = b"".join(x.tobytes() for x in picture_folder.load_pictures(tmp_path / "pictures"))
     content = make("key", "fates", "x")
     tracemalloc.start()
     try:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from colour import images, photos
+from colour import image_file, photos
 from colour.cli import UserError
 from colour.decode import Colouring
 from colour.files import sha256
@@ -140,7 +140,7 @@ def test_lab(tmp_path, run):
     lab = np.zeros((20, 256, 3), np.uint8)
     lab[..., 0] = np.arange(256)
     Image.frombytes("LAB", (256, 20), lab.tobytes()).save(tmp_path / "lab.tif")
-    rgb = np.asarray(images.read(tmp_path / "lab.tif"), dtype=int)
+    rgb = np.asarray(image_file.read(tmp_path / "lab.tif"), dtype=int)
     assert np.ptp(rgb, axis=-1).max() <= 4 and rgb[0, 0].max() <= 4 and rgb[0, -1].min() >= 251
     assert (np.diff(rgb.mean(axis=-1)) >= 0).all()
     assert run(tmp_path / "lab.tif") == 0
@@ -163,7 +163,7 @@ def test_the_orientation_of_the_camera_is_applied_once(orientation, upright, tmp
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_does_not_matter(tmp_path):
     picture(RGB).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff nonsense")
-    assert images.read(tmp_path / "a.jpg").size == (41, 30)
+    assert image_file.read(tmp_path / "a.jpg").size == (41, 30)
 
 
 def test_a_profile_is_kept_where_it_is_still_true(tmp_path, run):

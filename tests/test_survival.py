@@ -159,7 +159,7 @@ def test_a_lock_is_had_by_one_at_a_time(tmp_path):
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     half, other = tmp_path / ".net[1].pkl.abc.tmp", tmp_path / ".net.pkl.abc.tmp"
     half.touch(), other.touch()
-    with checkpoints.alone(tmp_path / "net[1].pkl"):
+    with checkpoints.training_lock(tmp_path / "net[1].pkl"):
         assert not half.exists() and other.exists()
 
 

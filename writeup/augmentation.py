@@ -22,7 +22,7 @@ from colour import plots
 from colour.augment import NAMES
 from colour.cli import Parser, UserError, command, folder_for, number
 from colour.devices import pick_device
-from colour.files import ROOT, atomic_write, shown
+from colour.files import ROOT, atomic_write, display_path
 from colour.palette import Palette
 from colourization import Data, UNet, load_sets, progress_bar, train
 from load_data import HORSE, load_cifar10
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     picture = outdir / "augmentation.png"
     plots.dots(picture, {"loss": "cross-entropy", "acc": "accuracy"}, runs,
                f"UNet after the same number of steps, {HELD_OUT:,} held-out horses")
-    print(f"figures in {shown(path)}, picture in {shown(picture)}")
+    print(f"figures in {display_path(path)}, picture in {display_path(picture)}")
 
 
 def earlier_runs(path: Path, settings: dict) -> list[dict]:

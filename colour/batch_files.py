@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from colour.cli import UserError, brief
-from colour.files import load_numpy_pickle
+from colour.untrusted import load_numpy_pickle
 
 IMAGENET32_FILE = re.compile(r"train_data_batch_(\d+)|val_data")
 IMAGENET32_MAX_BYTES = 800 << 20  # twice what a batch of 128,116 pictures takes

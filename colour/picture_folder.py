@@ -17,9 +17,10 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from colour import images
+from colour import image_file
 from colour.cli import UserError, warn
-from colour.files import atomic_write, load_npz
+from colour.files import atomic_write
+from colour.untrusted import load_npz
 
 SIDE = 32
 DECODED = 3 * SIDE  # of JPEGs, the least side: the filter that reduces it from there is better than the decoder's
@@ -45,7 +46,7 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     ``cache_folder`` until the name, the size or the date of any file changes, or one that could not be
     read can be. Raises ``UserError`` if fewer than ``FEWEST`` are left, or none to train on or to test with.
     """
-    files = find(folder)
+    files = find_pictures(folder)
     if not files:
         raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix "
                         "that Pillow reads")
@@ -57,7 +58,7 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
         warnings.simplefilter("ignore")  # Pillow's, here as it would not hold for one thread alone
         x, fates = _load(cache, key, files) or _make(cache, key, files)
 
-    too_large = f"or have more than {images.MAX_PIXELS // 10**6} megapixels"
+    too_large = f"or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
     for fate, what in (UNREADABLE, f"which cannot be read {too_large}"), (GREY, "which have no colour"):
         names = sorted(files[i].name for i in np.flatnonzero(fates == fate))
         if names:
@@ -70,9 +71,9 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return x[:training], x[training:]
 
 
-def find(folder: str | Path) -> list[File]:
+def find_pictures(folder: str | Path) -> list[File]:
     """The files at any depth in ``folder`` with the suffix of a picture, those to test with last; no hidden ones."""
-    suffixes = images.suffixes()
+    suffixes = image_file.suffixes()
     files = []
     for parent, folders, names in os.walk(folder, onerror=lambda error: warn(f"{error.filename}: {error.strerror}")):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -95,7 +96,7 @@ def is_test(name: str) -> bool:
 def shrink(path: str) -> np.ndarray | int:
     """The middle square of a picture as uint8 (3, 32, 32), on white where transparent; or ``GREY``, ``UNREADABLE``."""
     try:
-        image = images.read(path, least=DECODED)
+        image = image_file.read(path, least=DECODED)
     except UserError:
         return UNREADABLE
     side = min(image.size)
@@ -104,7 +105,7 @@ def shrink(path: str) -> np.ndarray | int:
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     pixels = np.asarray(image)
-    return pixels.transpose(2, 0, 1) if images.has_colour(pixels) else GREY
+    return pixels.transpose(2, 0, 1) if image_file.has_colour(pixels) else GREY
 
 
 def cache_folder() -> Path:

@@ -17,7 +17,7 @@ from PIL import EpsImagePlugin, Image, ImageOps
 
 import colourization
 import load_data
-from colour import images, kmeans, pictures
+from colour import image_file, kmeans, picture_folder
 from colour.cli import UserError
 from colour.palette import Palette
 
@@ -77,10 +77,10 @@ def middle(image: Image.Image) -> np.ndarray:
 def test_formats(tmp_path, name, tolerance):
     image = gradient()
     image.save(tmp_path / name)
-    small = pictures.shrink(str(tmp_path / name))
+    small = picture_folder.shrink(str(tmp_path / name))
     assert small.shape == (3, 32, 32) and small.dtype == np.uint8
     assert abs(small.astype(int) - middle(image)).max() <= tolerance
-    assert [file.name for file in pictures.find(tmp_path)] == [name]
+    assert [file.name for file in picture_folder.find_pictures(tmp_path)] == [name]
 
 
 @pytest.mark.parametrize("mode, name, tolerance", [
@@ -90,7 +90,7 @@ def test_modes(tmp_path, mode, name, tolerance):
     converted = image.quantize(256) if mode == "P" else image.convert(mode)
     # YCbCr as it comes from cameras; what Pillow writes of it by default, not all versions can read
     converted.save(tmp_path / name, **({"compression": "jpeg"} if mode == "YCbCr" else {}))
-    assert abs(pictures.shrink(str(tmp_path / name)).astype(int) - middle(image)).max() <= tolerance
+    assert abs(picture_folder.shrink(str(tmp_path / name)).astype(int) - middle(image)).max() <= tolerance
 
 
 @pytest.mark.parametrize("size", [(90, 30), (30, 90), (31, 93), (1200, 400)])
@@ -100,14 +100,14 @@ def test_the_middle_square_is_cut_out(tmp_path, size, suffix):
     stripes = Image.new("RGB", (3, 1) if size[0] > size[1] else (1, 3))
     stripes.putdata([(200, 0, 0), (0, 200, 0), (0, 0, 200)])
     stripes.resize(size, Image.Resampling.NEAREST).save(tmp_path / f"a.{suffix}", quality=95, subsampling=0)
-    small = pictures.shrink(str(tmp_path / f"a.{suffix}")).astype(int)
+    small = picture_folder.shrink(str(tmp_path / f"a.{suffix}")).astype(int)
     assert abs(small[:, :, 2:-2] - [[[0]], [[200]], [[0]]]).max() <= 6
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (700, 2), (20, 20), (32, 32)])
 def test_any_size(tmp_path, size):
     plain((10, 20, 90), size).save(tmp_path / "a.png")
-    assert (pictures.shrink(str(tmp_path / "a.png")) == np.reshape([10, 20, 90], (3, 1, 1))).all()
+    assert (picture_folder.shrink(str(tmp_path / "a.png")) == np.reshape([10, 20, 90], (3, 1, 1))).all()
 
 
 @pytest.mark.parametrize("size", [64, 320, 1024])
@@ -116,15 +116,15 @@ def test_a_checkerboard_becomes_its_mean(tmp_path, size, suffix):
     y, x = np.mgrid[:size, :size]
     board = np.where(((x + y) % 2)[..., None], [240, 180, 0], [0, 0, 100]).astype(np.uint8)
     Image.fromarray(board).save(tmp_path / f"a.{suffix}", quality=98, subsampling=0)
-    assert abs(pictures.shrink(str(tmp_path / f"a.{suffix}")).astype(int) - [[[120]], [[90]], [[50]]]).max() <= 6
+    assert abs(picture_folder.shrink(str(tmp_path / f"a.{suffix}")).astype(int) - [[[120]], [[90]], [[50]]]).max() <= 6
 
 
 def test_a_large_jpeg_decoded_small_is_nearly_the_same(tmp_path):
     rng = np.random.default_rng(0)
     image = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((2000, 1500))
     image.save(tmp_path / "a.jpg", quality=95)
-    difference = pictures.shrink(str(tmp_path / "a.jpg")).astype(int) - middle(image)
-    assert images.read(tmp_path / "a.jpg", least=96).size == (250, 188)
+    difference = picture_folder.shrink(str(tmp_path / "a.jpg")).astype(int) - middle(image)
+    assert image_file.read(tmp_path / "a.jpg", least=96).size == (250, 188)
     assert abs(difference).mean() < 2 and abs(difference).max() < 20
 
 
@@ -136,20 +136,20 @@ def test_exif_rotation(tmp_path, orientation):
     image.save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as stored:
         upright = ImageOps.exif_transpose(stored)
-    assert np.array_equal(pictures.shrink(str(tmp_path / "a.png")), middle(upright))
+    assert np.array_equal(picture_folder.shrink(str(tmp_path / "a.png")), middle(upright))
 
 
 def test_transparent_parts_are_white(tmp_path):
     image = plain((200, 10, 10), (64, 64)).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 64, 32))
     image.save(tmp_path / "a.png")
-    small = pictures.shrink(str(tmp_path / "a.png")).astype(int)
+    small = picture_folder.shrink(str(tmp_path / "a.png")).astype(int)
     assert abs(small[:, :13] - 255).max() <= 1 and abs(small[:, -13:] - [[[200]], [[10]], [[10]]]).max() <= 1
 
 
 def test_first_frame_of_an_animation(tmp_path):
     plain((200, 0, 0)).save(tmp_path / "a.gif", save_all=True, append_images=[plain((0, 0, 200))])
-    assert pictures.shrink(str(tmp_path / "a.gif"))[0].min() > 190
+    assert picture_folder.shrink(str(tmp_path / "a.gif"))[0].min() > 190
 
 
 def save_grey(path, mode):
@@ -165,7 +165,7 @@ def save_grey(path, mode):
 @pytest.mark.parametrize("mode", ["L", "LA", "1", "I;16", "RGB", "nearly"])
 def test_pictures_without_colour(tmp_path, mode):
     save_grey(tmp_path / "a.png", mode)
-    assert pictures.shrink(str(tmp_path / "a.png")) == pictures.GREY
+    assert picture_folder.shrink(str(tmp_path / "a.png")) == picture_folder.GREY
 
 
 def bomb() -> bytes:
@@ -191,14 +191,14 @@ BROKEN = {
 def test_broken_files(tmp_path, monkeypatch, name):
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("ran Ghostscript"))
     BROKEN[name](tmp_path / name)
-    assert pictures.shrink(str(tmp_path / name)) == pictures.UNREADABLE
+    assert picture_folder.shrink(str(tmp_path / name)) == picture_folder.UNREADABLE
 
 
 def test_truncated_and_missing_files(tmp_path):
     gradient(300, 300).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:2000])
-    assert pictures.shrink(str(tmp_path / "a.jpg")) == pictures.UNREADABLE
-    assert pictures.shrink(str(tmp_path / "none.jpg")) == pictures.UNREADABLE
+    assert picture_folder.shrink(str(tmp_path / "a.jpg")) == picture_folder.UNREADABLE
+    assert picture_folder.shrink(str(tmp_path / "none.jpg")) == picture_folder.UNREADABLE
 
 
 # The folder
@@ -215,45 +215,45 @@ def test_pictures_are_found_at_any_depth(folder):
     (folder / "folder.png").mkdir()
     (folder / "gone.png").symlink_to(folder / "nothing")
     os.mkfifo(folder / "pipe.png")
-    files = pictures.find(folder)
+    files = picture_folder.find_pictures(folder)
     assert sorted(file.name for file in files) == [f"{i:02}.png" for i in range(24)] + ["b/c.d/e f/x.JPG"]
     assert [file.test for file in files] == sorted(file.test for file in files)
     assert all(Path(file.path).stat().st_size == file.size for file in files)
 
 
 def test_training_and_test_pictures_by_name(folder):
-    x_train, x_test = pictures.load_pictures(folder)
+    x_train, x_test = picture_folder.load_pictures(folder)
     assert x_train.dtype == x_test.dtype == np.uint8 and x_train.shape[1:] == x_test.shape[1:] == (3, 32, 32)
-    expected = [i for i in range(24) if pictures.is_test(f"{i:02}.png")]
+    expected = [i for i in range(24) if picture_folder.is_test(f"{i:02}.png")]
     assert numbers(x_test) == expected
     assert numbers(x_train) == [i for i in range(24) if i not in expected]
     assert x_train.flags.c_contiguous and x_test.flags.c_contiguous
 
 
 def test_split_is_the_same_everywhere():
-    assert [i for i in range(24) if pictures.is_test(f"{i:02}.png")] == [9, 14, 20, 21]
-    assert pictures.is_test("holiday/été.jpg") and not pictures.is_test("b/\udcff.jpg")
-    share = np.mean([pictures.is_test(f"folder/{i}.jpg") for i in range(12_000)])
+    assert [i for i in range(24) if picture_folder.is_test(f"{i:02}.png")] == [9, 14, 20, 21]
+    assert picture_folder.is_test("holiday/été.jpg") and not picture_folder.is_test("b/\udcff.jpg")
+    share = np.mean([picture_folder.is_test(f"folder/{i}.jpg") for i in range(12_000)])
     assert abs(share - 1 / 6) < 0.01
 
 
 def test_adding_pictures_moves_none(folder):
-    before = [numbers(x) for x in pictures.load_pictures(folder)]
+    before = [numbers(x) for x in picture_folder.load_pictures(folder)]
     (folder / "A").mkdir()
     for i in range(24, 26):
         plain((10 * i, 9, 100)).save(folder / "A" / f"{i}.png")
-    after = [numbers(x) for x in pictures.load_pictures(folder)]
+    after = [numbers(x) for x in picture_folder.load_pictures(folder)]
     assert sorted(sum(after, [])) == list(range(26))
     assert [[i for i in part if i < 24] for part in after] == before
     os.remove(folder / "00.png")
-    assert [numbers(x) for x in pictures.load_pictures(folder)] == [[i for i in part if i] for part in after]
+    assert [numbers(x) for x in picture_folder.load_pictures(folder)] == [[i for i in part if i] for part in after]
 
 
 def test_names_are_compared_composed(tmp_path):
     for form, name in ("NFC", "one"), ("NFD", "other"):
         (tmp_path / name).mkdir()
         plain((1, 2, 200)).save(tmp_path / name / unicodedata.normalize(form, "été.png"))
-    one, other = (pictures.find(tmp_path / name)[0] for name in ("one", "other"))
+    one, other = (picture_folder.find_pictures(tmp_path / name)[0] for name in ("one", "other"))
     assert one.name == other.name == unicodedata.normalize("NFC", "été.png") and one.test == other.test
 
 
@@ -261,7 +261,7 @@ def test_names_are_compared_composed(tmp_path):
 def test_name_that_is_no_unicode(folder):
     os.rename(os.fsencode(folder / "03.png"), os.fsencode(folder) + b"/\xff\n.png")
     (folder / "00.png").write_bytes(b"")
-    assert sum(map(len, pictures.load_pictures(folder))) == 23
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 23
 
 
 def test_unusable_pictures_are_left_out_and_counted(folder, capsys):
@@ -271,7 +271,7 @@ def test_unusable_pictures_are_left_out_and_counted(folder, capsys):
     (folder / "b").mkdir()
     (folder / "b" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     for _ in range(2):  # the second time from the cache
-        x_train, x_test = pictures.load_pictures(folder)
+        x_train, x_test = picture_folder.load_pictures(folder)
         assert sorted(numbers(x_train) + numbers(x_test)) == list(range(24))
         unreadable, grey = capsys.readouterr().err.splitlines()
         assert unreadable.startswith("warning: left out 2 of the 30 pictures") and str(folder) in unreadable
@@ -290,8 +290,8 @@ def name_pictures(folder, count, which=lambda name: True):
     (lambda folder: (folder / "a.txt").write_text("x"), "no pictures in"),
     (lambda folder: (folder / "a.png").write_text("x"), "0 pictures to train on and 0 to test with"),
     (lambda folder: name_pictures(folder, 11), "at least 12"),
-    (lambda folder: name_pictures(folder, 90, pictures.is_test), " 0 pictures to train on"),
-    (lambda folder: name_pictures(folder, 90, lambda name: not pictures.is_test(name)), " 0 to test with"),
+    (lambda folder: name_pictures(folder, 90, picture_folder.is_test), " 0 pictures to train on"),
+    (lambda folder: name_pictures(folder, 90, lambda name: not picture_folder.is_test(name)), " 0 to test with"),
     (lambda folder: [save_grey(folder / f"{i}.png", "L") for i in range(24)], "in colour")])
 def test_too_few_pictures(tmp_path, make, reason):
     folder = tmp_path / "few"
@@ -304,19 +304,19 @@ def test_too_few_pictures(tmp_path, make, reason):
 
 def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
     """A drive that was away, or a permission, changes no date."""
-    original = images.read
+    original = image_file.read
 
     def read(path, least):
         if path.endswith("05.png"):
             raise UserError("Permission denied")
         return original(path, least)
 
-    monkeypatch.setattr(images, "read", read)
+    monkeypatch.setattr(image_file, "read", read)
     for _ in range(2):
-        assert sum(map(len, pictures.load_pictures(folder))) == 23
+        assert sum(map(len, picture_folder.load_pictures(folder))) == 23
         assert "'05.png'" in capsys.readouterr().err
-    monkeypatch.setattr(images, "read", original)
-    assert sum(map(len, pictures.load_pictures(folder))) == 24
+    monkeypatch.setattr(image_file, "read", original)
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
     assert capsys.readouterr().err == ""
 
 
@@ -326,19 +326,19 @@ def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
     """The names of the files that were read."""
-    original, names = pictures.shrink, []
-    monkeypatch.setattr(pictures, "shrink", lambda path: names.append(Path(path).name) or original(path))
+    original, names = picture_folder.shrink, []
+    monkeypatch.setattr(picture_folder, "shrink", lambda path: names.append(Path(path).name) or original(path))
     return names
 
 
 def test_second_time_reads_the_cache_alone(folder, cache, read, monkeypatch):
-    first = pictures.load_pictures(folder)
+    first = picture_folder.load_pictures(folder)
     assert len(read) == 24 and len(os.listdir(cache)) == 1
     with np.load(*cache.iterdir(), allow_pickle=False) as file:
         assert {file[name].dtype for name in file} == {np.dtype(np.uint8)}
     monkeypatch.chdir(folder)
     for place in (folder, str(folder) + "/", "."):
-        for x, same in zip(first, pictures.load_pictures(place)):
+        for x, same in zip(first, picture_folder.load_pictures(place)):
             assert np.array_equal(x, same)
     assert len(read) == 24
 
@@ -368,10 +368,10 @@ def remove_file(folder):
 
 @pytest.mark.parametrize("change", [change_date, change_size, change_name, add_file, remove_file])
 def test_any_change_is_seen(folder, cache, read, change):
-    pictures.load_pictures(folder)
+    picture_folder.load_pictures(folder)
     read.clear()
     change(folder)
-    total = sum(map(len, pictures.load_pictures(folder)))
+    total = sum(map(len, picture_folder.load_pictures(folder)))
     assert len(read) == total == 24 + (change is add_file) - (change is remove_file)
     assert len(os.listdir(cache)) == 1  # what is out of date does not pile up
 
@@ -413,33 +413,33 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_cache_is_made_anew(folder, cache, read, tmp_path, damage):
-    first = pictures.load_pictures(folder)
+    first = picture_folder.load_pictures(folder)
     file, = cache.iterdir()
     good = file.read_bytes()
     DAMAGES[damage](file, tmp_path)
-    for x, same in zip(first, pictures.load_pictures(folder)):
+    for x, same in zip(first, picture_folder.load_pictures(folder)):
         assert np.array_equal(x, same)
     assert len(read) == 48 and len(file.read_bytes()) == len(good) and not (tmp_path / "owned").exists()
 
 
 def test_interrupted_reading_leaves_nothing(folder, cache, monkeypatch):
-    original = pictures.ThreadPool.imap
+    original = picture_folder.ThreadPool.imap
 
     def imap(pool, *args, **kwargs):
         results = original(pool, *args, **kwargs)
         yield from (next(results) for _ in range(12))
         raise KeyboardInterrupt  # what Ctrl-C does in the main thread
 
-    monkeypatch.setattr(pictures.ThreadPool, "imap", imap)
+    monkeypatch.setattr(picture_folder.ThreadPool, "imap", imap)
     with pytest.raises(KeyboardInterrupt):
-        pictures.load_pictures(folder)
+        picture_folder.load_pictures(folder)
     assert not cache.exists()
 
 
 def test_no_place_for_a_cache(folder, cache, capsys):
     cache.parent.mkdir()
     cache.write_text("in the way")
-    assert sum(map(len, pictures.load_pictures(folder))) == 24
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
     warning, = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: ") and str(cache) in warning
 
@@ -455,7 +455,7 @@ def test_cache_folder(monkeypatch, platform, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.platform", platform)
-    assert pictures.cache_folder() == Path(expected or tempfile.gettempdir(), "colourization")
+    assert picture_folder.cache_folder() == Path(expected or tempfile.gettempdir(), "colourization")
 
 
 def test_memory_is_what_the_bytes_take(tmp_path, monkeypatch):
@@ -464,11 +464,11 @@ def test_memory_is_what_the_bytes_take(tmp_path, monkeypatch):
     for i in range(count):
         (tmp_path / "many" / f"{i}.png").touch()
     noise = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    monkeypatch.setattr(pictures, "shrink", lambda path: noise)
+    monkeypatch.setattr(picture_folder, "shrink", lambda path: noise)
     peaks = []
     for _ in range(2):  # files, then cache
         tracemalloc.start()
-        assert sum(map(len, pictures.load_pictures(tmp_path / "many"))) == count
+        assert sum(map(len, picture_folder.load_pictures(tmp_path / "many"))) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[0] < 3 * size + (4 << 20)  # numpy writes in blocks of 16 MB, each copied twice
@@ -508,7 +508,7 @@ def test_training_on_a_folder(scenes, tmp_path, monkeypatch, capsys):
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["scenes"]["acc"] > scores["majority colour"]["acc"] + 0.1
 
-    x_train, x_test = pictures.load_pictures(scenes)
+    x_train, x_test = picture_folder.load_pictures(scenes)
     frequency = np.bincount(palette.labels(x_train).ravel(), minlength=5) / (len(x_train) * 1024)
     known_frequencies = -np.log(frequency)[palette.labels(x_test)].mean()
     assert scores["scenes"]["loss"] < 0.8 * known_frequencies

@@ -14,7 +14,7 @@ import torch
 
 import colour_regression
 import colourization
-from colour import checkpoints, distributed
+from colour import checkpoints, torchrun
 from colour.files import ROOT
 from colourization import CNN, Data, UNet, train
 from load_data import load_horses
@@ -24,10 +24,10 @@ STEPS = {"epochs": 2, "batch_size": 7, "learn_rate": 1e-4, "augment": ("hflip", 
 # The steps below, in each process: 22 pictures in batches of 7, of which the last is of one, so a process has none.
 SCRIPT = """
 import sys, torch
-from colour import distributed
-from tests.test_distributed import few_steps
-with distributed.processes(torch.device("cpu")):
-    torch.save(few_steps(), f"{sys.argv[1]}/{distributed.rank()}.pt")
+from colour import torchrun
+from tests.test_torchrun import few_steps
+with torchrun.processes(torch.device("cpu")):
+    torch.save(few_steps(), f"{sys.argv[1]}/{torchrun.rank()}.pt")
 """
 
 
@@ -87,7 +87,7 @@ def test_shared_batch_norm_is_the_librarys(monkeypatch):
     torch.manual_seed(0)
     norm = torch.nn.BatchNorm2d(5)
     torch.nn.init.normal_(norm.weight)
-    shared = distributed.SharedBatchNorm2d(5)
+    shared = torchrun.SharedBatchNorm2d(5)
     shared.load_state_dict(norm.state_dict())
     for _ in range(3):
         x = torch.randn(4, 5, 6, 7) * 3 + 10

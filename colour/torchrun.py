@@ -28,7 +28,7 @@ def rank() -> int:
     return int(os.environ["RANK"]) if launched() else 0
 
 
-def ranks() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
@@ -44,7 +44,7 @@ def own_gpu() -> torch.device:
 
 def share() -> slice:
     """Which pictures of a batch are this process's."""
-    return slice(rank(), None, ranks())
+    return slice(rank(), None, world_size())
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def processes(device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def from_first(make: Callable):
+def from_rank_zero(make: Callable):
     """What ``make()`` returns in the first process, in all of them; where it raises ``UserError``, all end."""
     if not launched():
         return make()
@@ -102,7 +102,7 @@ def weighted(loss: torch.Tensor, output: torch.Tensor, pictures: int) -> torch.T
     """
     if not launched():
         return loss
-    return loss * (len(output) * ranks() / pictures) if len(output) else output.sum()
+    return loss * (len(output) * world_size() / pictures) if len(output) else output.sum()
 
 
 def total(sums: Iterable[float | torch.Tensor]) -> list[float]:
