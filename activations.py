@@ -17,12 +17,15 @@ import torch
 from torch import nn
 
 from colour import flags, plots
+from colour.checkpoints import load_network, shipped_weights
 from colour.cli import Parser, command, folder_for, number
 from colour.decode import TEMPERATURE, decode
 from colour.devices import pick_device
 from colour.files import ROOT, display_path
 from colour.palette import Palette
-from colourization import MODELS, grey_of, load_model, shipped_weights
+from colour.pixels import grey_of, to_rgb
+from colour.task import Classification
+from colourization import MODELS
 from load_data import load_horses
 
 BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
@@ -84,14 +87,14 @@ def main(argv: list[str] | None = None) -> None:
     device = pick_device(args.gpu)
     palette = Palette.load(args.colours)
     checkpoint = args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters)
-    model, sidecar = load_model(checkpoint, model=args.model, kernel=args.kernel, num_filters=args.num_filters,
-                                palette=palette)
+    model, architecture, _ = load_network(checkpoint, MODELS, Classification(palette), model=args.model,
+                                          kernel=args.kernel, num_filters=args.num_filters)
     _, x_test = load_horses()
-    rgb = torch.from_numpy(x_test[args.index:args.index + 1]).float() / 256
+    rgb = to_rgb(torch.from_numpy(x_test[args.index:args.index + 1]))
     activations = capture(model.to(device), grey_of(rgb).to(device))
     logits = activations["finalconv"].cpu()
 
-    name = sidecar["model"]
+    name = architecture.model
     folder = folder_for(f"{args.outdir}{args.index}", "--outdir")
     plots.picture(folder / "input.png", rgb[0])
     plots.picture(folder / "input_grey.png", grey_of(rgb)[0])

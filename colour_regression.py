@@ -3,43 +3,65 @@
     python colour_regression.py
 """
 
-import functools
 import sys
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from colour import flags, photos, torchrun
-from colour.cli import Parser, UserError, command, folder_for
-from colour.decode import Colouring
+from colour import flags, results
+from colour.checkpoints import Architecture, load_network, new_weights, shipped_weights
+from colour.cli import Parser, command, folder_for
+from colour.datasets import category_name
 from colour.devices import pick_device
-from colour.files import display_path
-from colourization import (
-    CNN,
-    command_line,
-    draw_strip,
-    evaluate,
-    fit,
-    load_model,
-    load_sets,
-    new_weights,
-    report,
-    shipped_weights,
-)
-from load_data import category_name
+from colour.runs import Run, command_line, facts_of, train_and_save
+from colour.task import Regression
+from colour.training import load_sets
+from colourization import MyConv2d
 
 
-def conv2d(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """The library's convolution with "same" padding."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-
-
-class RegressionCNN(CNN):
-    """Grey (N, 1, H, W) to RGB (N, 3, H, W): the ``CNN``, with library convolutions up to its last layer."""
+class RegressionCNN(nn.Module):
+    """Grey (N, 1, H, W) to RGB (N, 3, H, W); H and W are multiples of 4."""
 
     def __init__(self, kernel: int, num_filters: int):
-        super().__init__(kernel, num_filters, num_colours=3, conv=conv2d)
+        super().__init__()
+        f, padding = num_filters, kernel // 2
+        self.downconv1 = nn.Sequential(
+            nn.Conv2d(1, f, kernel, padding=padding),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(f),
+            nn.ReLU())
+        self.downconv2 = nn.Sequential(
+            nn.Conv2d(f, 2 * f, kernel, padding=padding),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(2 * f),
+            nn.ReLU())
+        self.rfconv = nn.Sequential(
+            nn.Conv2d(2 * f, 2 * f, kernel, padding=padding),
+            nn.BatchNorm2d(2 * f),
+            nn.ReLU())
+        self.upconv1 = nn.Sequential(
+            nn.Conv2d(2 * f, f, kernel, padding=padding),
+            nn.Upsample(scale_factor=2),
+            nn.BatchNorm2d(f),
+            nn.ReLU())
+        self.upconv2 = nn.Sequential(
+            nn.Conv2d(f, 3, kernel, padding=padding),
+            nn.Upsample(scale_factor=2),
+            nn.BatchNorm2d(3),
+            nn.ReLU())
+        self.finalconv = MyConv2d(3, 3, kernel)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.downconv1(x)
+        x = self.downconv2(x)
+        x = self.rfconv(x)
+        x = self.upconv1(x)
+        x = self.upconv2(x)
+        return self.finalconv(x)
+
+
+MODELS = {"RegressionCNN": lambda kernel, num_filters, num_outputs: RegressionCNN(kernel, num_filters)}
 
 
 def build_parser() -> Parser:
@@ -62,45 +84,35 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int | None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
-    colouring = Colouring(palette=None, keep_grey=args.keep_grey)
-    network_flags = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
+    job = flags.chosen_job({"--train": args.train, "--image": args.image}, default="--valid", metrics=args.metrics)
+    task = Regression(args.keep_grey)
     outdir = folder_for(args.outdir, "--outdir")
+    asked = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
 
-    if torchrun.launched() and not args.train:
-        raise UserError("torchrun is for training: score and colour with python alone, or give --train")
-    if args.train and args.image:
-        raise UserError("--train and --image are two different jobs: give one of them")
-    if args.metrics and (args.train or args.image):
-        raise UserError("--metrics saves the scores of weights: leave out --train and --image")
-    if args.metrics:
-        folder_for(Path(args.metrics).parent, "--metrics")
-    if not args.train:
+    if job != "--train":
         path = Path(args.checkpoint or shipped_weights("regression_cnn", args.kernel, args.num_filters))
-        network, _ = load_model(path, **network_flags)
+        network, architecture, _ = load_network(path, MODELS, task, **asked)
         network.to(device)
-        if args.image:
-            return photos.colour_files(args.image, network, colouring, outdir=outdir, suffix="RegressionCNN",
-                                       size=args.size)
-        data, valid = load_sets(args.category, args.data, args.holdout, device)
-        figures = evaluate(network, valid, colouring=colouring)
-        summary = f"Val Loss (mean squared error): {figures['loss']:.6f}"
-        print(summary)
-        report({path.stem: figures}, data, valid, None, args.metrics)
+    if job == "--image":
+        from colour import photos
+
+        return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
+
+    train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
+    if job == "--valid":
         picture = outdir / "regression_output.png"
-        draw_strip(network, colouring, picture, valid, f"{path.stem}, {summary}")
-        print(f"picture in {display_path(picture)}")
-        return
+        return results.score(network, task, path.stem, train_set, valid_set, picture, args.metrics)
 
     torch.manual_seed(args.seed)
     if args.init:
-        network, _ = load_model(args.init, **network_flags)
+        network, architecture, _ = load_network(args.init, MODELS, task, **asked)
     else:
-        network = RegressionCNN(args.kernel or 3, args.num_filters or 32)
-    checkpoint = Path(args.checkpoint or new_weights("regression_cnn", network))
-    data, valid = load_sets(args.category, args.data, args.holdout, device)
-    fit(network, data, valid, model="RegressionCNN", checkpoint=checkpoint, palette=None, outdir=outdir,
-        draw=functools.partial(draw_strip, network, colouring), command=command_line(__file__, argv),
-        category=category_name(args.category, args.data), **{name: getattr(args, name) for name in flags.FIT})
+        architecture = Architecture("RegressionCNN", args.kernel or 3, args.num_filters or 32, task.num_outputs)
+        network = architecture.build(MODELS)
+    facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init)
+    checkpoint = Path(args.checkpoint or new_weights("regression_cnn", architecture))
+    run = Run(checkpoint, outdir, command_line(__file__, argv), facts, args.resume, args.overwrite, args.plot)
+    train_and_save(network, train_set, valid_set, flags.recipe_of(args), task, run)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
-"""Weights on disk: safe to load, atomic to save, and a sidecar that says where they come from.
+"""Weights on disk: safe to load, written whole, with a sidecar that says where they come from.
 
-``NAME.pkl`` holds the state dict alone, ``NAME.json`` beside it (the sidecar) how it was made and
-what it scores, ``NAME.state.pt`` what ``--resume`` needs.
+``NAME.pkl`` holds the state dict alone. ``NAME.json``, the sidecar, says how it was made and what it scores.
+``NAME.state.pt`` is what ``--resume`` needs.
 """
 
-import glob
 import io
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,20 +14,34 @@ import torch
 from torch import nn
 
 from colour.cli import UserError, warn
-from colour.files import atomic_write, locked, sha256
+from colour.files import ROOT, atomic_write, sha256
+from colour.task import Task
 from colour.untrusted import load_torch
 
 MAX_SIDECAR_BYTES = 1 << 25
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-class Shape(NamedTuple):
-    """What the weights' shapes say about their network."""
+class Architecture(NamedTuple):
+    """Which network a file holds: a key of the networks it may be, and the arguments that build it."""
 
+    model: str
     kernel: int
     num_filters: int
-    num_colours: int
-    skips: bool  # whether the grey input enters the last convolution, as in the UNets
+    num_outputs: int
+
+    def build(self, networks: dict) -> nn.Module:
+        return networks[self.model](self.kernel, self.num_filters, self.num_outputs)
+
+
+def shipped_weights(name: str, kernel: int | None, num_filters: int | None) -> Path:
+    """Return the path of the weights in weights/ that are used when no checkpoint is given."""
+    return ROOT / "weights" / f"{name.lower()}_k{kernel or 3}_f{num_filters or 32}.pkl"
+
+
+def new_weights(name: str, architecture: Architecture) -> Path:
+    """Return where a training without --checkpoint saves: out of the way of the shipped weights."""
+    return ROOT / "outputs" / shipped_weights(name, architecture.kernel, architecture.num_filters).name
 
 
 def sidecar_path(path: str | Path) -> Path:
@@ -42,16 +53,20 @@ def state_path(path: str | Path) -> Path:
 
 
 def _beside(path: str | Path, suffix: str) -> Path:
-    path = Path(path)  # only .pkl is replaced: the runs lr0.1 and lr0.2 are not to share a sidecar
+    path = Path(path)  # only .pkl is replaced: the runs lr0.1 and lr0.2 must not share a sidecar
     return path.with_name(path.name.removesuffix(".pkl") + suffix)
 
 
-def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read weights, on the CPU whatever device they were saved from, and their sidecar ({} if none).
+# ------------------------------------------------------------------------------------------------
+# Weights and their sidecar
 
-    Nothing but tensors and plain containers is unpickled; PyTorch 0.3's format is read too. A
-    sidecar that belongs to other weights is left out with a warning. Raises ``UserError`` for a
-    file that is missing or does not hold a state dict of finite numbers.
+
+def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Read weights to the CPU, whatever device they were saved from, and their sidecar ({} if none).
+
+    Only tensors and plain containers are unpickled; PyTorch 0.3's format is read too. A sidecar that belongs to other
+    weights is ignored with a warning. Raises ``UserError`` if the file is missing or is not a state dict of finite
+    numbers.
     """
     path = Path(path)
     weights = load_torch(path, "weights")
@@ -73,41 +88,127 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     return dict(weights), _load_sidecar(path)
 
 
-def shape_of(weights: dict[str, torch.Tensor], path: str | Path) -> Shape:
-    """Read kernel, filters and colours off the weights; ``UserError`` if they are of no network here."""
-    def other(why: str) -> UserError:
-        return UserError(f"{path} holds weights of another network ({why}): name some of this project's")
-
-    names = "downconv1.0.weight", "rfconv.0.weight", "finalconv.weight"
-    for name in names:
-        if name not in weights:
-            raise other(f"{name} is missing")
-        if weights[name].dim() != 4 or not weights[name].numel():
-            raise other(f"{name} has the shape {tuple(weights[name].shape)}")
-    first, middle, last = (weights[name].shape for name in names)
-    f, k, colours = first[0], first[-1], last[0]
-    skips = last[1] == colours + 1
-    # These three bound the memory that the whole network takes by what the file really holds.
-    expected = (f, 1, k, k), (2 * f, 2 * f, k, k), (colours, colours + skips, k, k)
-    for name, found, fitting in zip(names, (first, middle, last), expected):
-        if found != fitting:
-            raise other(f"{name} has the shape {tuple(found)}, not {fitting}")
-    if k % 2 == 0:
-        raise other(f"its kernel of {k} is even")
-    return Shape(k, f, colours, skips)
-
-
 def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> None:
     """Write the weights, then the sidecar with their SHA-256 added; each whole or not at all."""
     weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    _torch_save(path, weights)
+    _save_torch(path, weights)
     with atomic_write(sidecar_path(path)) as file:
         file.write(json.dumps({**sidecar, "sha256": sha256(path)}, indent=1).encode() + b"\n")
 
 
+def _load_sidecar(path: Path) -> dict:
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
+        return {}
+    try:
+        if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
+            raise ValueError("too large")
+        contents = json.loads(sidecar.read_bytes())
+        if not isinstance(contents, dict) or not isinstance(contents.get("model", ""), str):
+            raise ValueError("no sidecar")
+        if any(len(str(contents.get(name))) > 1000 for name in ("model", "palette")):  # messages quote these
+            raise ValueError("too long")
+    except (ValueError, RecursionError):  # JSON and text decoding errors are ValueErrors
+        warn(f"{sidecar} is damaged: ignored")
+        return {}
+    if contents.get("sha256") != sha256(path):
+        warn(f"{sidecar} was written for other weights than {path.name}: ignored")
+        return {}
+    return contents
+
+
+def _save_torch(path: str | Path, contents) -> None:
+    memory = io.BytesIO()  # via memory, because on a full disk torch.save reports only "unexpected pos"
+    torch.save(contents, memory)
+    with atomic_write(path) as file:
+        file.write(memory.getbuffer())
+
+
+# ------------------------------------------------------------------------------------------------
+# The network that a file belongs to
+
+
+def load_network(path: str | Path, networks: dict, task: Task | None = None, *, model: str | None = None,
+                 kernel: int | None = None,
+                 num_filters: int | None = None) -> tuple[nn.Module, Architecture, dict]:
+    """Build the network that the weights at ``path`` belong to: in eval mode on the CPU, what it is, and the sidecar.
+
+    ``networks`` are those it may be: classes by name, called with kernel, num_filters and num_outputs. What is not
+    given is read off the sidecar ({} if there is none) and the weights: the network is the first whose parameters
+    have the names and shapes of the file. Raises ``UserError``, which names the flag, if something given disagrees,
+    or if the weights are not for ``task``.
+    """
+    weights, sidecar = load(path)
+    kernel_found, filters_found, num_outputs = _sizes_of(weights, path)
+    for flag, asked, found in (("--kernel", kernel, kernel_found), ("--num_filters", num_filters, filters_found)):
+        if asked not in (None, found):
+            raise UserError(f"{flag} {asked} does not fit {path}, which has {found}: leave out {flag}")
+    if task is not None:
+        task.check(path, sidecar, num_outputs)
+    if model not in (None, sidecar.get("model", model)):
+        raise UserError(f"{path} holds a {sidecar['model']}, says its sidecar, not a {model}: "
+                        f"give --model {sidecar['model']}")
+    known = sidecar.get("model", model)
+    candidates = {name: Architecture(name, kernel_found, filters_found, num_outputs) for name in networks}
+    misfits = {name: _misfit(one, networks, weights) for name, one in candidates.items()}
+    fitting = [name for name in networks if not misfits[name]]
+    if not fitting:
+        closest = known if known in networks else min(networks, key=lambda name: misfits[name][0])
+        raise _other_network(path, misfits[closest][1])
+    if known is not None and known not in fitting:
+        remedy = (f"its sidecar is wrong, remove {sidecar_path(path)}" if "model" in sidecar
+                  else f"give --model {fitting[0]}")
+        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {fitting[0]}, {remedy}")
+    architecture = candidates[known or fitting[0]]
+    network = architecture.build(networks)
+    network.load_state_dict(weights)
+    return network.to(memory_format=torch.channels_last).eval(), architecture, sidecar
+
+
+def _sizes_of(weights: dict[str, torch.Tensor], path: str | Path) -> tuple[int, int, int]:
+    """Return kernel, filters and outputs: the first convolution has the former two, the last the latter."""
+    filters = {name: value for name, value in weights.items() if value.dim() == 4}
+    for name, value in filters.items():
+        if not value.numel():
+            raise _other_network(path, f"{name} has the shape {tuple(value.shape)}")
+    if not filters:
+        raise _other_network(path, "it has no convolutions")
+    first, *_, last = [*filters.values()] * 2
+    num_filters, _, _, kernel = first.shape
+    if kernel % 2 == 0:
+        raise _other_network(path, f"its kernel of {kernel} is even")
+    return kernel, num_filters, len(last)
+
+
+def _misfit(architecture: Architecture, networks: dict, weights: dict[str, torch.Tensor]) -> tuple[int, str] | None:
+    """Count the weights that such a network does not have as they are, and say what is wrong with one; None if none."""
+    with torch.device("meta"):  # takes no memory, whatever sizes the file claims
+        expected = {name: value.shape for name, value in architecture.build(networks).state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    wrong = {}
+    for name in expected.keys() | found.keys():
+        if name.endswith("num_batches_tracked"):  # PyTorch 0.3 did not count them
+            continue
+        if name not in found:
+            wrong[name] = f"{name} is missing"
+        elif name not in expected:
+            wrong[name] = f"{name} is not part of it"
+        elif found[name] != expected[name]:
+            wrong[name] = f"{name} has the shape {tuple(found[name])}, not {tuple(expected[name])}"
+    return (len(wrong), min(wrong.values())) if wrong else None
+
+
+def _other_network(path: str | Path, why: str) -> UserError:
+    return UserError(f"{path} holds weights of another network ({why}): name some of this project's")
+
+
+# ------------------------------------------------------------------------------------------------
+# The training state
+
+
 def save_state(path: str | Path, state: dict) -> None:
     """Write the training state that belongs to the weights at ``path``."""
-    _torch_save(state_path(path), state)
+    _save_torch(state_path(path), state)
 
 
 def load_state(path: str | Path) -> dict:
@@ -119,10 +220,10 @@ def load_state(path: str | Path) -> dict:
 
 
 def check_state(path: str | Path, state: dict, network: nn.Module) -> None:
-    """``UserError`` unless ``network`` can be trained on from ``state``, the one of the weights at ``path``."""
+    """Raise ``UserError`` unless ``network`` can be trained on from ``state``, the one of the weights at ``path``."""
     try:
         fits = _is_state_of(state, network)
-    except (AttributeError, KeyError, TypeError, ValueError):  # what is looked for is not even there
+    except (AttributeError, KeyError, TypeError, ValueError):  # something is missing or of another type
         fits = False
     if not fits:
         raise UserError(f"{state_path(path)} is not a training state of this network: remove it and train again "
@@ -147,55 +248,3 @@ def _is_state_of(state: dict, network: nn.Module) -> bool:
             and state["tally"].keys() == {"loss", "correct", "pixels", "classified"}
             and all(math.isfinite(value) for value in state["tally"].values())
             and (state["done"] == 0 or state["tally"]["pixels"] > 0))
-
-
-def may_begin(path: str | Path, overwrite: bool) -> None:
-    """``UserError`` if there are weights at ``path``, or the state of a training that has saved none yet."""
-    if not overwrite and (Path(path).exists() or state_path(path).exists()):
-        raise UserError(f"{path} exists: to score it give --valid, to replace it --overwrite, "
-                        "to go on training it --resume")
-
-
-@contextmanager
-def training_lock(path: str | Path) -> Iterator[None]:
-    """Keep other runs from training to ``path`` meanwhile; ``UserError`` if one does already.
-
-    What a run that was killed left half-written is removed.
-    """
-    path = Path(path)
-    lock = path.with_name(f".{path.name}.lock")
-    with locked(lock) as free:
-        if not free:
-            raise UserError(f"another run is training {path}: wait for it, or give another --checkpoint")
-        for target in path, sidecar_path(path), state_path(path):
-            for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-                leftover.unlink()
-        yield
-
-
-def _torch_save(path: str | Path, contents) -> None:
-    memory = io.BytesIO()  # by way of memory: of a full disk PyTorch says nothing but "unexpected pos"
-    torch.save(contents, memory)
-    with atomic_write(path) as file:
-        file.write(memory.getbuffer())
-
-
-def _load_sidecar(path: Path) -> dict:
-    sidecar = sidecar_path(path)
-    if not sidecar.is_file():
-        return {}
-    try:
-        if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
-            raise ValueError("too large")
-        contents = json.loads(sidecar.read_bytes())
-        if not isinstance(contents, dict) or not isinstance(contents.get("model", ""), str):
-            raise ValueError("no sidecar")
-        if any(len(str(contents.get(name))) > 1000 for name in ("model", "palette")):  # which messages quote
-            raise ValueError("too long")
-    except (ValueError, RecursionError):  # JSON and text decoding errors are of the former class
-        warn(f"{sidecar} is damaged and left out of account")
-        return {}
-    if contents.get("sha256") != sha256(path):
-        warn(f"{sidecar} was written for other weights than {path.name} and is left out of account")
-        return {}
-    return contents

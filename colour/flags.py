@@ -1,19 +1,18 @@
 """The flags that the scripts share, group by group."""
 
 import argparse
+from pathlib import Path
 
-from colour import augment, palette, photos
-from colour.cli import Parser, number
+from colour import augment, palette
+from colour.cli import Parser, UserError, folder_for, number
 from colour.decode import DECODERS, TEMPERATURE
 from colour.files import ROOT
-
-HYPERPARAMETERS = ("batch_size", "learn_rate", "schedule", "weight_decay", "augment", "seed")
-# What colourization.fit() takes from the command line as it is
-FIT = (*HYPERPARAMETERS, "epochs", "precision", "resume", "overwrite", "plot", "holdout", "init")
+from colour.torchrun import launched
+from colour.training import Recipe
 
 
 def add_network_flags(group, models: list[str] | None = None) -> None:
-    """The assignment's flags that say which network; none of them is needed with a checkpoint."""
+    """Add the assignment's flags that say which network; with a checkpoint none of them is needed."""
     if models:
         group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
         group.add_argument("-c", "--colours", metavar="FILE", default=palette.DEFAULT,
@@ -26,14 +25,15 @@ def add_network_flags(group, models: list[str] | None = None) -> None:
 
 
 def add_run_flags(group) -> None:
-    """The assignment's flags that say how to train."""
-    group.add_argument("-l", "--learn_rate", type=number(float, 1e-12, 1e6), default=0.001, metavar="RATE",
+    """Add the assignment's flags that say how to train."""
+    group.add_argument("-l", "--learn_rate", type=number(float, 1e-12, 1e6), default=Recipe.learn_rate, metavar="RATE",
                        help="learning rate; the peak of --schedule onecycle")
-    group.add_argument("-b", "--batch_size", type=number(int, 1, 100_000), default=100, metavar="B",
+    group.add_argument("-b", "--batch_size", type=number(int, 1, 100_000), default=Recipe.batch_size, metavar="B",
                        help="pictures in a batch")
-    group.add_argument("-e", "--epochs", type=number(int, 1, 100_000), default=25, metavar="E",
+    group.add_argument("-e", "--epochs", type=number(int, 1, 100_000), default=Recipe.epochs, metavar="E",
                        help="times through the training pictures")
-    group.add_argument("-s", "--seed", type=number(int, 0, 2**31 - 1), default=0, metavar="S", help="random seed")
+    group.add_argument("-s", "--seed", type=number(int, 0, 2**31 - 1), default=Recipe.seed, metavar="S",
+                       help="random seed")
     group.add_argument("--plot", action="store_true", help="draw a training and a validation strip after every epoch")
 
 
@@ -41,21 +41,27 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("training")
     group.add_argument("--resume", action="store_true",
                        help="go on where the training of --checkpoint stopped, or start it if it never began")
-    group.add_argument("--overwrite", action="store_true", help="train anew over an existing --checkpoint")
+    group.add_argument("--overwrite", action="store_true", help="replace an existing --checkpoint")
     group.add_argument("--init", metavar="FILE", help="start from these weights instead of random ones")
-    group.add_argument("--augment", type=_augmentations, default=(), metavar="LIST",
+    group.add_argument("--augment", type=_augmentations, default=Recipe.augment, metavar="LIST",
                        help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
                             "(default: none)")
-    group.add_argument("--schedule", choices=["constant", "onecycle"], default="constant",
-                       help="how the learning rate runs over the training")
-    group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=0.0, metavar="W",
+    group.add_argument("--schedule", choices=["constant", "onecycle"], default=Recipe.schedule,
+                       help="how the learning rate changes during training")
+    group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=Recipe.weight_decay, metavar="W",
                        help="decoupled weight decay (AdamW)")
     group.add_argument("--holdout", type=number(int, 1), metavar="N",
                        help="train without the last N training pictures and validate on them instead of the test set")
-    group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto",
-                       help="of the arithmetic in training; auto takes bfloat16 where it is faster, for which CPUs are "
-                            "timed, unless weights are too large for its 8 bits (--grey_start)")
+    group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default=Recipe.precision,
+                       help="training precision; auto uses bfloat16 where a short timing shows it is faster, unless "
+                            "weights are too large for its 8 bits (--grey_start)")
     return group
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """Return the hyperparameters that the flags of ``add_run_flags`` and ``add_training_flags`` give."""
+    return Recipe(epochs=args.epochs, batch_size=args.batch_size, learn_rate=args.learn_rate, schedule=args.schedule,
+                  weight_decay=args.weight_decay, augment=args.augment, seed=args.seed, precision=args.precision)
 
 
 def add_data_flags(parser: Parser) -> None:
@@ -72,16 +78,16 @@ def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs", help="where pictures go (default: outputs)")
     group.add_argument("--metrics", metavar="FILE.json", help="save the table of scores, too")
     group.add_argument("--keep_grey", action="store_true",
-                       help="shift each predicted colour to the grey that is known of its pixel")
+                       help="shift each predicted colour to the pixel's own grey, which the input tells")
     return group
 
 
 def add_decoding_flags(group) -> None:
-    group.add_argument("--decode", choices=DECODERS,
+    group.add_argument("--decode", choices=list(DECODERS),
                        help="a pixel's most probable colour, the mean colour, or the mean at --temperature "
                             "(default: argmax, and annealed with --image)")
     group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
-                       help="of --decode annealed: towards 0 the most probable colour, 1 the mean")
+                       help="for --decode annealed: towards 0 the most probable colour, 1 the mean")
     group.add_argument("--compare", nargs="+", metavar="FILE",
                        help="draw and score several weight files on the same horses, regression included")
 
@@ -90,9 +96,30 @@ def add_photo_flags(parser: Parser) -> None:
     group = parser.add_argument_group("your own photos")
     group.add_argument("--image", nargs="+", metavar="FILE_OR_DIR",
                        help="colour these photos, and those in these folders, with the weights of --checkpoint")
-    group.add_argument("--size", type=number(int, 4, 1024), default=photos.SIZE, metavar="N",
+    # The default was chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows
+    # green over whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
+    group.add_argument("--size", type=number(int, 4, 1024), default=32, metavar="N",
                        help="the network sees a photo reduced to as many pixels as N x N; it learnt to tell grass from "
                             "horse at 32 x 32, and a larger N gives finer colour in smaller, less likely patches")
+
+
+def chosen_job(asked: dict[str, bool], default: str, metrics: str | None) -> str:
+    """Return which one of the flags in ``asked`` was given, or ``default``.
+
+    Raises ``UserError`` for two at once, if torchrun started this for another job than ``--train``, and for
+    ``metrics`` with a job that has no scores.
+    """
+    given = [flag for flag, value in asked.items() if value]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are different jobs: give one of them")
+    job = given[0] if given else default
+    if launched() and job != "--train":
+        raise UserError("torchrun is for training: score and colour with python alone")
+    if metrics and job not in ("--valid", "--compare"):
+        raise UserError("--metrics saves the table of scores, which training and --image do not make: leave it out")
+    if metrics:
+        folder_for(Path(metrics).parent, "--metrics")
+    return job
 
 
 def _augmentations(text: str) -> tuple[str, ...]:

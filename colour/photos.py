@@ -12,6 +12,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from torch import nn
 
 from colour import image_file
 from colour.cli import UserError
-from colour.decode import Colouring, keep_grey
+from colour.decode import keep_grey
 from colour.files import atomic_write, display_path
+from colour.task import Task
 
 # Chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows green over
 # whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
-SIZE = 32
 TILE = 512  # pixels; three channels of floats for one are 3 MB
 RADIUS, EPSILON = 1, 1e-3  # of the guided filter: pixels of the network's picture, squared grey in [0, 1]
 COMPARE_WIDTH, GAP = 1600, 8  # pixels
@@ -63,12 +64,12 @@ def _reduced(image: Image.Image, scale: float) -> Image.Image:
 
 
 @torch.inference_mode()
-def chroma_of(network: nn.Module, colouring: Colouring, grey: np.ndarray) -> np.ndarray:
+def chroma_of(network: nn.Module, task: Task, grey: np.ndarray) -> np.ndarray:
     """How far ``network`` wants R, G and B from grey (h, w) in [0, 1): (3, h, w), for sides from 1 pixel."""
     height, width = grey.shape
     padded = torch.from_numpy(np.pad(grey, ((0, -height % 4), (0, -width % 4)), mode="symmetric"))
     padded = padded[None, None].to(next(network.parameters()).device)
-    rgb = colouring._replace(keep_grey=True)(network(padded), padded)[0, :, :height, :width].cpu()
+    rgb = replace(task, keep_grey=True).colours(network(padded), padded)[0, :, :height, :width].cpu()
     return (rgb - rgb.mean(dim=0)).numpy()
 
 
@@ -116,11 +117,11 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
         image.paste(Image.fromarray(pixels.numpy()), (left, top))
 
 
-def colour(image: Image.Image, network: nn.Module, colouring: Colouring, size: int = SIZE) -> None:
+def colour(image: Image.Image, network: nn.Module, task: Task, size: int = 32) -> None:
     """Colour an RGB or RGBA picture in place; ``network``, in eval mode, sees it on about size x size pixels."""
     small = _reduced(image, size / math.sqrt(image.width * image.height))
     grey = np.asarray(small.convert("RGB"), dtype=np.float32).mean(axis=-1) / 256
-    tint(image, guided(grey, chroma_of(network, colouring, grey)))
+    tint(image, guided(grey, chroma_of(network, task, grey)))
 
 
 def side_by_side(pictures: list[Image.Image], below: bool) -> Image.Image:
@@ -134,7 +135,7 @@ def side_by_side(pictures: list[Image.Image], below: bool) -> Image.Image:
     return sheet
 
 
-def colour_file(path: Path, network: nn.Module, colouring: Colouring, size: int, result: Path, compare: Path) -> None:
+def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: Path, compare: Path) -> None:
     """Write a photo coloured to ``result``, and beside its grey and its own colours, if any, to ``compare``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of a size that is checked and of metadata that are not used
@@ -145,7 +146,7 @@ def colour_file(path: Path, network: nn.Module, colouring: Colouring, size: int,
     grey = np.array(original)
     has_colour = image_file.has_colour(grey)
     grey[..., :3] = grey[..., :3].mean(axis=-1, keepdims=True).round()
-    colour(image, network, colouring, size)
+    colour(image, network, task, size)
     with atomic_write(result) as file:
         image.save(file, "PNG", compress_level=3)  # a tenth larger than by default, in half the time
     pictures = [Image.fromarray(grey), _reduced(image, scale), *([original] if has_colour else [])]
@@ -154,8 +155,8 @@ def colour_file(path: Path, network: nn.Module, colouring: Colouring, size: int,
         sheet.save(file, "PNG")
 
 
-def colour_files(paths: Iterable[str | Path], network: nn.Module, colouring: Colouring, *, outdir: Path, suffix: str,
-                 size: int = SIZE) -> int:
+def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *, outdir: Path, suffix: str,
+                 size: int = 32) -> int:
     """Colour the photos in ``paths``, files and folders, into ``outdir``: the exit status, 1 if any failed.
 
     Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is
@@ -175,7 +176,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, colouring: Col
                 break
         taken |= keys
         try:
-            colour_file(path, network, colouring, size, *results)
+            colour_file(path, network, task, size, *results)
         except (UserError, OSError) as error:
             failures.append(f"error: {path}: {' '.join(str(error).split())}")
         else:

@@ -1,0 +1,1 @@
+from load_data import category_name, load_category  # noqa: F401

@@ -1,0 +1,88 @@
+"""What a network makes of the pictures: tables of scores, strips of pictures, the comparison of weight files."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from colour import checkpoints
+from colour.files import atomic_write, display_path
+from colour.metrics import Scores, baselines, table
+from colour.pixels import grey_of, to_rgb
+from colour.task import Classification, Regression, Task
+from colour.training import PictureSet, evaluate
+
+SHOWN = 10  # pictures in a strip
+
+
+@torch.no_grad()
+def colour_in(network: nn.Module, task: Task, images: torch.Tensor) -> torch.Tensor:
+    """Return RGB (N, 3, H, W) in [0, 1]: what ``network`` makes of uint8 pictures (N, 3, H, W)."""
+    was_training = network.training
+    network.eval()
+    grey = grey_of(to_rgb(images))
+    coloured = task.colours(network(grey), grey)
+    network.train(was_training)
+    return coloured
+
+
+def draw_strip(network: nn.Module, task: Task, path: Path, pictures: PictureSet, title: str) -> None:
+    """Draw grey input, truth (in palette colours, if the task has a palette) and prediction of the first pictures."""
+    from colour import plots
+
+    first = pictures[:SHOWN]
+    rgb = to_rgb(first.images)
+    plots.comparison(path, [("grey", grey_of(rgb)), ("truth", task.truth(rgb, first.labels)),
+                            ("prediction", colour_in(network, task, first.images))], title)
+
+
+def score(network: nn.Module, task: Task, name: str, train_set: PictureSet, valid_set: PictureSet, picture: Path,
+          metrics: str | None) -> None:
+    """Print the scores of one network on the validation pictures, among the baselines, and draw the first ones."""
+    figures = evaluate(network, valid_set, task, scores=Scores())
+    summary = task.summary(figures)
+    print(summary)
+    report({name: figures}, train_set, valid_set, task, metrics)
+    draw_strip(network, task, picture, valid_set, f"{name}, {summary}")
+    print(f"picture in {display_path(picture)}")
+
+
+def report(results: dict[str, dict], train_set: PictureSet, valid_set: PictureSet, task: Task,
+           metrics: str | None) -> None:
+    """Print the scores of networks and of the baselines as a table; also save them as JSON to ``metrics``, if given."""
+    rows = {**baselines(train_set.images, train_set.labels, valid_set.images, valid_set.labels, task.palette),
+            **results}
+    print(table(rows))
+    if metrics:
+        with atomic_write(metrics) as file:
+            file.write(json.dumps(rows, indent=1).encode() + b"\n")
+        print(f"scores in {display_path(metrics)}")
+
+
+def compare(files: list[str], networks: dict, task: Classification, train_set: PictureSet, valid_set: PictureSet,
+            picture: Path, metrics: str | None) -> None:
+    """Print the scores of several weight files, and draw the same pictures as each of them colours these.
+
+    ``networks`` has the classes by name, ``RegressionCNN`` among them, whose task is regression. Two files of one
+    name are told apart by their paths.
+    """
+    from colour import plots
+
+    first = valid_set[:SHOWN]
+    rgb = to_rgb(first.images)
+    rows, results = [("grey", grey_of(rgb)), ("truth", rgb)], {}
+    for path in map(Path, files):
+        network, architecture, sidecar = checkpoints.load_network(path, networks)
+        one = Regression(task.keep_grey) if architecture.model == "RegressionCNN" else task
+        one.check(path, sidecar, architecture.num_outputs)
+        network.to(first.images.device)
+        pictures = valid_set if one.palette else PictureSet(valid_set.images)
+        figures = evaluate(network, pictures, one, scores=Scores())
+        name = path.stem if [Path(file).stem for file in files].count(path.stem) == 1 else str(path)
+        results[name] = figures
+        said = f"{figures['psnr']:.1f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
+        rows.append((f"{name}\n{said}", colour_in(network, one, first.images)))
+    plots.comparison(picture, rows)
+    report(results, train_set, valid_set, task, metrics)
+    print(f"picture in {display_path(picture)}")

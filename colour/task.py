@@ -1,0 +1,109 @@
+"""What a network is asked for each pixel: one of the palette's colours (classification), or RGB (regression).
+
+A task knows its labels, its loss, how an output becomes a picture, and how a result is written. Nothing else needs to
+know which of the two it is; where there is no palette, there are no labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from colour.cli import UserError
+from colour.decode import TEMPERATURE, decode, keep_grey, most_probable
+from colour.palette import Palette
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Name the palette's colour of each pixel. Outputs are logits (N, K, H, W)."""
+
+    palette: Palette
+    decoder: str = "argmax"
+    temperature: float = TEMPERATURE
+    keep_grey: bool = False
+
+    loss_name = "cross-entropy"
+    digits = 4  # of a loss as it is printed
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.palette)
+
+    def labels(self, images: np.ndarray) -> torch.Tensor:
+        """Return the labels, uint8 (N, H, W), of uint8 pictures (N, 3, H, W)."""
+        return torch.from_numpy(self.palette.labels(images))
+
+    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy over pixels against labels, int64 (N, H, W)."""
+        # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
+        return F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten())
+
+    def correct(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return how many pixels have their label as the most probable."""
+        return (most_probable(output) == labels).sum()
+
+    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+        """Return RGB (N, 3, H, W) in [0, 1] for an output (N, K, H, W) and the grey input (N, 1, H, W)."""
+        rgb = decode(output, self.palette, self.decoder, self.temperature)
+        return keep_grey(rgb, grey) if self.keep_grey else rgb
+
+    def truth(self, rgb: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the picture that a perfect answer gives: the true colours of the palette."""
+        return self.palette.rgb(labels)
+
+    def summary(self, figures: dict[str, float]) -> str:
+        return f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
+
+    def check(self, path, sidecar: dict, num_outputs: int) -> None:
+        """Raise ``UserError`` unless the weights at ``path`` were trained for this palette."""
+        if num_outputs == 3 != len(self.palette):
+            raise UserError(f"{path} predicts 3 channels, not {len(self.palette)} colours: "
+                            "these are regression weights, for colour_regression.py")
+        if num_outputs != len(self.palette):
+            raise UserError(f"{path} predicts {num_outputs} colours, {self.palette.path} has {len(self.palette)}: "
+                            f"name its palette with --colours")
+        if sidecar.get("palette_sha256", self.palette.sha256()) != self.palette.sha256():
+            raise UserError(f"{path} was trained with other colours than those of {self.palette.path}: "
+                            f"give --colours {sidecar.get('palette')}")
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Predict the RGB of each pixel. Outputs are (N, 3, H, W); there are no labels."""
+
+    keep_grey: bool = False
+
+    palette = None
+    num_outputs = 3
+    loss_name = "mean squared error"
+    digits = 6
+
+    def labels(self, images: np.ndarray) -> None:
+        return None
+
+    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: None) -> torch.Tensor:
+        """Return the mean squared error over pixels and channels against RGB (N, 3, H, W)."""
+        return F.mse_loss(output.float(), rgb)
+
+    def correct(self, output: torch.Tensor, labels: None) -> None:
+        return None
+
+    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+        rgb = output.clamp(0, 1)
+        return keep_grey(rgb, grey) if self.keep_grey else rgb
+
+    def truth(self, rgb: torch.Tensor, labels: None) -> torch.Tensor:
+        return rgb
+
+    def summary(self, figures: dict[str, float]) -> str:
+        return f"Val Loss (mean squared error): {figures['loss']:.6f}"
+
+    def check(self, path, sidecar: dict, num_outputs: int) -> None:
+        """Raise ``UserError`` unless the weights at ``path`` predict RGB."""
+        if num_outputs != 3:
+            raise UserError(f"{path} predicts {num_outputs} colours, not RGB: these weights are for colourization.py")
+
+
+Task = Classification | Regression
