@@ -7,17 +7,16 @@ MAX_SHIFT = 4  # pixels
 
 
 def augmented(images: torch.Tensor, names: tuple[str, ...], generator: torch.Generator) -> torch.Tensor:
-    """Flip and shift each picture at random.
+    """Return a copy in which each picture is flipped and shifted at random.
 
-    ``images`` is (N, C, H, W) of any type; each of ``names`` is one of ``NAMES``. A flip happens to
-    every second picture on average; a shift moves it by up to ``MAX_SHIFT`` pixels either way,
-    and what comes in at the edge is the reflection of what is there.
+    ``images`` is (N, C, H, W) of any type; ``names`` are some of ``NAMES``. A flip happens to half of the pictures on
+    average. A shift moves a picture by up to ``MAX_SHIFT`` pixels either way and fills the gap with its reflection.
     """
     n, _, height, width = images.shape
     device = images.device
 
     def positions(length, flip, shift):
-        """Which row (or column) of the source each row of the result takes, (N, length)."""
+        """Return which row (or column) of the source each row of the result takes, (N, length)."""
         position = torch.arange(length, device=device).expand(n, length)
         if flip in names:
             flipped = torch.rand(n, 1, generator=generator, device=device) < 0.5

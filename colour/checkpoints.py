@@ -7,6 +7,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from colour.task import Task
 from colour.untrusted import load_torch
 
 MAX_SIDECAR_BYTES = 1 << 25
+WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before each name
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -72,6 +74,8 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     weights = load_torch(path, "weights")
     if not isinstance(weights, dict) or not weights or not all(
             isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()):
+        if isinstance(weights, dict) and weights.keys() >= {"model", "optimizer", "history"}:
+            raise UserError(f"{path} is the state of a training, not weights: give its .pkl, or go on with --resume")
         raise UserError(f"{path} holds no state dict: save weights with torch.save(model.state_dict(), FILE)")
     size = path.stat().st_size
     for name, value in weights.items():
@@ -85,7 +89,7 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
             raise UserError(f"{path} holds numbers that are not finite in {name}: its training diverged, "
                             "train again with a smaller --learn_rate")
     # A plain dict, without PyTorch's version marks, which ask for counters that older files lack.
-    return dict(weights), _load_sidecar(path)
+    return {WRAPPERS.sub("", name): value for name, value in weights.items()}, _load_sidecar(path)
 
 
 def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> None:

@@ -2,9 +2,8 @@
 
     torchrun --nproc_per_node=2 colourization.py --model UNet
 
-Every process takes its share of every batch, and gradients and the statistics of BatchNorm are those of
-the whole batch, so that what is learnt does not depend on how many there are. In a run of one process
-nothing here does anything.
+Every process takes its share of every batch. Gradients and the statistics of BatchNorm are those of the whole batch,
+so the result does not depend on the number of processes. In a single process nothing here has any effect.
 """
 
 import os
@@ -19,22 +18,22 @@ from colour.cli import UserError
 
 
 def launched() -> bool:
-    """Whether ``torchrun`` started this process together with others."""
+    """Return whether ``torchrun`` started this process together with others."""
     return distributed.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def rank() -> int:
-    """The number of this process, of which the first, 0, alone prints and writes."""
+    """Return the number of this process; only rank 0 prints and writes."""
     return int(os.environ["RANK"]) if launched() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
 def own_gpu() -> torch.device:
-    """The GPU of this process: among several on one machine, that of its number there."""
+    """Return the GPU of this process: the one with its number among the processes on this machine."""
     number = int(os.environ["LOCAL_RANK"]) if launched() else torch.cuda.current_device()
     if number >= torch.cuda.device_count():
         raise UserError(f"there are {torch.cuda.device_count()} GPUs here: give that many to --nproc_per_node")
@@ -43,7 +42,7 @@ def own_gpu() -> torch.device:
 
 
 def share() -> slice:
-    """Which pictures of a batch are this process's."""
+    """Return which pictures of a batch this process takes."""
     return slice(rank(), None, world_size())
 
 
@@ -51,7 +50,7 @@ def share() -> slice:
 def processes(device: torch.device) -> Iterator[None]:
     """Connect the processes of one training: by NCCL between GPUs, else by Gloo.
 
-    Where one is lost, the others get a ``RuntimeError``, from their next exchange or as ``torchrun`` ends them.
+    If one is lost, the others get a ``RuntimeError`` from their next exchange, or when ``torchrun`` ends them.
     """
     if not launched():
         yield
@@ -70,7 +69,7 @@ def processes(device: torch.device) -> Iterator[None]:
 
 
 def from_rank_zero(make: Callable):
-    """What ``make()`` returns in the first process, in all of them; where it raises ``UserError``, all end."""
+    """Call ``make()`` in rank 0 and return its result in all processes; if it raises ``UserError``, all end."""
     if not launched():
         return make()
     answer = [None, None]
@@ -81,24 +80,24 @@ def from_rank_zero(make: Callable):
             answer[1] = error
     distributed.broadcast_object_list(answer)
     if answer[1] is not None:
-        raise answer[1] if rank() == 0 else SystemExit(2)  # one process says it
+        raise answer[1] if rank() == 0 else SystemExit(2)  # only one process prints the error
     return answer[0]
 
 
-def replicate(model: nn.Module) -> nn.Module:
-    """``model`` to be called in training: its gradients are averaged over the processes."""
+def replicate(network: nn.Module) -> nn.Module:
+    """Return what to call in training instead of ``network``: it averages the gradients over the processes."""
     if not launched():
-        return model
-    for module in model.modules():
+        return network
+    for module in network.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SharedBatchNorm2d  # with the very parameters that an optimizer may hold
-    return nn.parallel.DistributedDataParallel(model)
+            module.__class__ = SharedBatchNorm2d  # in place: an optimizer may hold its parameters
+    return nn.parallel.DistributedDataParallel(network)
 
 
 def weighted(loss: torch.Tensor, output: torch.Tensor, pictures: int) -> torch.Tensor:
-    """The mean ``loss`` over this process's ``output``, such that the average over processes is that of the batch.
+    """Scale the mean ``loss`` of this process's ``output`` so that the average over processes is that of the batch.
 
-    ``pictures`` is the size of the whole batch; a process may have none of it.
+    ``pictures`` is the size of the whole batch; this process may have none of it.
     """
     if not launched():
         return loss
@@ -106,7 +105,7 @@ def weighted(loss: torch.Tensor, output: torch.Tensor, pictures: int) -> torch.T
 
 
 def total(sums: Iterable[float | torch.Tensor]) -> list[float]:
-    """Each of ``sums`` added up over the processes, in float64."""
+    """Add up each of ``sums`` over the processes, in float64."""
     sums = [float(value) for value in sums]
     if not launched():
         return sums
@@ -116,8 +115,12 @@ def total(sums: Iterable[float | torch.Tensor]) -> list[float]:
     return sums.tolist()
 
 
+# ------------------------------------------------------------------------------------------------
+# BatchNorm over all processes, which PyTorch's SyncBatchNorm does only on GPUs
+
+
 class _Sum(torch.autograd.Function):
-    """The sum over the processes, through which gradients flow back to all of them."""
+    """The sum over the processes; gradients flow back to all of them."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
@@ -129,7 +132,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the pictures of all processes. PyTorch's own ``SyncBatchNorm`` knows no CPU."""
+    """BatchNorm over the pictures of all processes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:

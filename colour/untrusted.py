@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from colour.cli import UserError
+from colour.cli import UserError, brief
 
 MAX_TORCH_BYTES = 1 << 30  # the largest network here takes a few megabytes
 
@@ -143,37 +143,55 @@ def load_npz(path: str | Path, max_bytes: int) -> dict[str, np.ndarray]:
     return arrays
 
 
+NOT_TORCH = (  # what people take for weights: how such a file begins or what it is made of, its name, the remedy
+    (rb"\s*<", "a web page", "download the file itself"),
+    (rb"version https://git-lfs", "a Git LFS pointer", "run 'git lfs pull' in the repository it comes from"),
+    (rb".{8}\{\s*\"", "a safetensors file", "load it with safetensors and save its tensors with torch.save"),
+    (rb"[(}\]c].*\.\Z|\x80(?!.{1,12}\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.)", "a pickle that torch.save did not write",
+     "save it with torch.save(model.state_dict(), FILE)"),
+    (rb"[\s -~]+\Z", "a text", "download the file itself"),
+)
+
+
 def load_torch(path: Path, what: str):
+    """Read what ``torch.save`` wrote: tensors and plain containers, on the CPU. ``what`` is expected, for messages.
+
+    Raises ``UserError`` for a missing, damaged or foreign file, and for one that could run code.
+    """
+    import torch
+
     if not path.is_file():
         raise UserError(f"{path} is a folder, not a file of weights" if path.is_dir() else
                         f"there is no file {path}: check the name after --checkpoint, or train first")
     if not 0 < path.stat().st_size <= MAX_TORCH_BYTES:
         raise UserError(f"{path} is {'empty' if not path.stat().st_size else 'too large'}: it cannot hold {what}")
     data = path.read_bytes()
-    if data[:100].lstrip().startswith(b"<"):
-        raise UserError(f"{path} is a web page, not {what}: download the file itself")
-    import torch
-
+    for start, kind, remedy in NOT_TORCH:
+        if re.match(start, data, re.DOTALL):
+            raise UserError(f"{path} is {kind}, not {what}: {remedy}")
+    if b"/constants.pkl" in data[-100_000:]:
+        raise UserError(f"{path} is TorchScript, a program, not {what}: save the state dict of the model")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch's own about its older formats
+            warnings.simplefilter("ignore")  # PyTorch warns about its older formats
             if data.startswith(b"PK\3\4"):
                 _check_zip(data)
             # From memory, since PyTorch tries first whether a file is a tar archive, which older ones load unsafely.
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file fails in every way there is
+    except Exception as error:  # a damaged file can raise anything
         if named := re.search(r"GLOBAL (\S+) w", str(error)):
             raise UserError(f"{path} is refused: it holds more than numbers ({named[1][:80]!r}) and could run code; "
                             "weights are saved with torch.save(model.state_dict(), FILE)") from error
-        raise UserError(f"{path} does not hold {what}, or is damaged ({type(error).__name__}): "
+        reason = brief(error) if isinstance(error, ValueError) else type(error).__name__
+        raise UserError(f"{path} does not hold {what}, or is damaged ({reason}): "
                         "check that all of it was copied") from error
 
 
 def _check_zip(data: bytes) -> None:
-    """Raise for what PyTorch, or some version of it, does not look at.
+    """Raise for what PyTorch, or some version of it, does not check.
 
-    More data than the archive is long, folders, wrong checksums, a name twice; and tensors that claim another
-    size than their record has: version 2.6 reads, and swaps the bytes of, whatever lies behind it in memory.
+    These are bombs, folders, wrong checksums, a name twice, and tensors that claim another size than their record
+    has: version 2.6 reads whatever lies behind the record in memory, and swaps its bytes.
     """
     import torch
     from torch import _weights_only_unpickler
@@ -186,7 +204,7 @@ def _check_zip(data: bytes) -> None:
         if len(sizes) < len(records):
             raise ValueError("it has two records of one name")
         if any(record.is_dir() or record.external_attr & 0x10 for record in records):
-            raise ValueError("it has folders")  # for these PyTorch leaves in memory what was there
+            raise ValueError("it has folders")  # PyTorch leaves their memory as it was
         if wrong := archive.testzip():
             raise ValueError(f"the checksum of {wrong} is wrong")
         folder = records[0].filename.partition("/")[0]
@@ -201,7 +219,7 @@ def _check_zip(data: bytes) -> None:
         nothing = torch.UntypedStorage(size, device="meta")  # has a size and takes no memory
         return torch.storage.TypedStorage(wrap_storage=nothing, dtype=dtype, _internal=True)
 
-    # PyTorch's own reading, so that it cannot understand the pickle in another way than this does.
+    # PyTorch's own unpickler, so that torch.load cannot understand the pickle in another way.
     unpickler = _weights_only_unpickler.Unpickler(io.BytesIO(pickled), encoding="utf-8")
     unpickler.persistent_load = storage
     unpickler.load()
