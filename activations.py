@@ -1,11 +1,10 @@
-"""What the blocks of a network make of one grey horse, and how sure the network is of its colours.
+"""Draw what each block of a network makes of one grey horse, and how sure the network is of its colours.
 
     python activations.py 7 --model UNet --checkpoint weights/unet_k3_f32.pkl
 
-Part E of the assignment. Writes PNG pictures to outputs/act7/: the horse in grey (input_grey.png)
-and in colour (input.png) and, named after the network, so that another does not overwrite them, its
-colouring (UNet_prediction.png), every channel of each block (UNet_downconv1.png, ...) and what it is
-unsure of (UNet_uncertainty.png).
+Part E of the assignment. Writes PNG pictures to outputs/act7/: the horse in grey (input_grey.png) and in colour
+(input.png) and, with the network's name in front, its colouring (UNet_prediction.png), every channel of each block
+(UNet_downconv1.png, ...) and what it is unsure of (UNet_uncertainty.png).
 """
 
 import math
@@ -16,42 +15,43 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import colour_regression
 from colour import flags, plots
 from colour.checkpoints import load_network, shipped_weights
+from colour.cifar10 import load_horses
 from colour.cli import Parser, command, folder_for, number
 from colour.decode import TEMPERATURE, decode
 from colour.devices import pick_device
 from colour.files import ROOT, display_path
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
-from colour.task import Classification
+from colour.task import Classification, Regression
 from colourization import MODELS
-from load_data import load_horses
 
-BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
 TEMPERATURES = (0.05, 0.2, TEMPERATURE, 0.7, 1)
+NETWORKS = {**colour_regression.MODELS, **MODELS}
 
 
 @torch.no_grad()
-def capture(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Run ``model`` on grey pictures (N, 1, H, W); what each of ``BLOCKS`` gave, (N, channels, h, w), by name.
+def capture(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Run ``network`` on grey pictures (N, 1, H, W) and return the output (N, channels, h, w) of each block by name.
 
-    The last is what the model returns. Hooks see the blocks' outputs and are gone afterwards,
-    whatever happens: the model itself knows nothing of this.
+    The last one is the output of the network. Forward hooks read the outputs and are always removed: the network
+    itself knows nothing of this.
     """
     activations = {}
     with ExitStack() as hooks:
-        for name in BLOCKS:
+        for name, block in network.named_children():
             def keep(module, inputs, output, name=name):
                 activations[name] = output
 
-            hooks.enter_context(getattr(model, name).register_forward_hook(keep))
-        model(x)
+            hooks.enter_context(block.register_forward_hook(keep))
+        network(x)
     return activations
 
 
 def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, palette: Palette, title: str) -> None:
-    """One sheet for a picture (1, 3, H, W) and its logits (1, K, H, W): see ``plots.uncertainty``."""
+    """Draw the sheet of ``plots.uncertainty`` for a picture (1, 3, H, W) and its logits (1, K, H, W)."""
     def swept(temperature):
         caption = f"T = {temperature:g}" + {TEMPERATURE: ", annealed", 1: ", the mean"}.get(temperature, "")
         return caption, decode(logits, palette, "annealed", temperature)[0]
@@ -74,7 +74,7 @@ def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, palett
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument("index", metavar="INDEX", type=number(int, 0, 999), help="which of the 1,000 test horses")
-    flags.add_network_flags(parser, list(MODELS))
+    flags.add_network_flags(parser, list(NETWORKS))
     parser.add_argument("--checkpoint", metavar="FILE", help="the weights (default: the shipped ones in weights/)")
     parser.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs" / "act",
                         help="where pictures go, with INDEX appended to it (default: outputs/act)")
@@ -87,26 +87,30 @@ def main(argv: list[str] | None = None) -> None:
     device = pick_device(args.gpu)
     palette = Palette.load(args.colours)
     checkpoint = args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters)
-    model, architecture, _ = load_network(checkpoint, MODELS, Classification(palette), model=args.model,
-                                          kernel=args.kernel, num_filters=args.num_filters)
+    network, architecture, sidecar = load_network(checkpoint, NETWORKS, model=args.model, kernel=args.kernel,
+                                                  num_filters=args.num_filters)
+    name = architecture.model
+    task = Regression() if name in colour_regression.MODELS else Classification(palette)
+    task.check(checkpoint, sidecar, architecture.num_outputs)
     _, x_test = load_horses()
     rgb = to_rgb(torch.from_numpy(x_test[args.index:args.index + 1]))
-    activations = capture(model.to(device), grey_of(rgb).to(device))
-    logits = activations["finalconv"].cpu()
+    activations = capture(network.to(device), grey_of(rgb).to(device))
+    *_, last = activations
+    output = activations[last].cpu()
 
-    name = architecture.model
     folder = folder_for(f"{args.outdir}{args.index}", "--outdir")
     plots.picture(folder / "input.png", rgb[0])
     plots.picture(folder / "input_grey.png", grey_of(rgb)[0])
-    plots.picture(folder / f"{name}_prediction.png", decode(logits, palette)[0])
+    plots.picture(folder / f"{name}_prediction.png", task.colours(output, grey_of(rgb))[0])
     print(f"test horse {args.index}, {name} from {display_path(checkpoint)}; in {display_path(folder)}:")
     print(f"input.png, input_grey.png, {name}_prediction.png")
     for block, channels in activations.items():
         plots.sheet(folder / f"{name}_{block}.png", channels[0], f"{name} {block}, horse {args.index}",
-                    palette.centres if block == "finalconv" else None)
+                    palette.centres if block == last and task.palette else None)
         print(f"{name}_{block}.png: {channels.shape[1]} channels of {channels.shape[2]}x{channels.shape[3]}")
-    draw_uncertainty(folder / f"{name}_uncertainty.png", rgb, logits, palette, f"{name}, horse {args.index}")
-    print(f"{name}_uncertainty.png")
+    if task.palette:
+        draw_uncertainty(folder / f"{name}_uncertainty.png", rgb, output, palette, f"{name}, horse {args.index}")
+        print(f"{name}_uncertainty.png")
 
 
 if __name__ == "__main__":

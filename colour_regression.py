@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int | None:
     asked = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
 
     if job != "--train":
-        path = Path(args.checkpoint or shipped_weights("regression_cnn", args.kernel, args.num_filters))
+        path = Path(args.checkpoint or shipped_weights("RegressionCNN", args.kernel, args.num_filters))
         network, architecture, _ = load_network(path, MODELS, task, **asked)
         network.to(device)
     if job == "--image":
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int | None:
         architecture = Architecture("RegressionCNN", args.kernel or 3, args.num_filters or 32, task.num_outputs)
         network = architecture.build(MODELS)
     facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init)
-    checkpoint = Path(args.checkpoint or new_weights("regression_cnn", architecture))
+    checkpoint = Path(args.checkpoint or new_weights(architecture))
     run = Run(checkpoint, outdir, command_line(__file__, argv), facts, args.resume, args.overwrite, args.plot)
     train_and_save(network, train_set, valid_set, flags.recipe_of(args), task, run)
 

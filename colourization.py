@@ -225,7 +225,7 @@ def main(argv: list[str] | None = None) -> int | None:
                             "joins only their last layer, and --init has set it already")
         start_from_grey(network, train_set)
     facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init, args.grey_start)
-    checkpoint = Path(args.checkpoint or new_weights(architecture.model, architecture))
+    checkpoint = Path(args.checkpoint or new_weights(architecture))
     run = Run(checkpoint, outdir, command_line(__file__, argv), facts, args.resume, args.overwrite, args.plot)
     train_and_save(network, train_set, valid_set, flags.recipe_of(args), task, run)
 

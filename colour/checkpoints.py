@@ -36,14 +36,15 @@ class Architecture(NamedTuple):
         return networks[self.model](self.kernel, self.num_filters, self.num_outputs)
 
 
-def shipped_weights(name: str, kernel: int | None, num_filters: int | None) -> Path:
+def shipped_weights(model: str, kernel: int | None = None, num_filters: int | None = None) -> Path:
     """Return the path of the weights in weights/ that are used when no checkpoint is given."""
-    return ROOT / "weights" / f"{name.lower()}_k{kernel or 3}_f{num_filters or 32}.pkl"
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", model).lower()  # RegressionCNN: regression_cnn
+    return ROOT / "weights" / f"{name}_k{kernel or 3}_f{num_filters or 32}.pkl"
 
 
-def new_weights(name: str, architecture: Architecture) -> Path:
+def new_weights(architecture: Architecture) -> Path:
     """Return where a training without --checkpoint saves: out of the way of the shipped weights."""
-    return ROOT / "outputs" / shipped_weights(name, architecture.kernel, architecture.num_filters).name
+    return ROOT / "outputs" / shipped_weights(*architecture[:3]).name
 
 
 def sidecar_path(path: str | Path) -> Path:

@@ -1,0 +1,1 @@
+from load_data import load_horses  # noqa: F401
