@@ -262,10 +262,9 @@ def evaluate(model: nn.Module, data: Data, batch_size: int = 100,
         output = model(grey)
         tally.add(pixel_loss(output, target), output, target)
         if colouring is not None:
-            classified = () if data.labels is None else (output, target)
-            scores.add(colouring(output, grey), rgb, *classified)
+            scores.add(colouring(output, grey), rgb)
     model.train(training)
-    return {**tally.result(), **({} if colouring is None else scores.result())}
+    return tally.result() | ({} if colouring is None else scores.result())
 
 
 def start_from_grey(network: UNet, data: Data) -> None:
