@@ -1,87 +1,76 @@
-"""How good a colouring is: figures over all pictures, and the simple baselines to judge them by."""
+"""Score coloured pictures: figures over a whole set, and the simple baselines to compare them with."""
 
 import math
 from collections import defaultdict
 
 import torch
 
-from colour.decode import most_probable
-from colour.palette import MAX_COLOURS, Palette
+from colour.decode import keep_grey
+from colour.palette import Palette
+from colour.pixels import grey_of, to_rgb
 
 BATCH = 250  # pictures that the baselines turn into floats at a time
-LEVELS = 256  # of grey
+LEVELS = 256  # of grey, and of a channel
 CEILING = "palette ceiling"
-COLUMNS = {  # of the table: the figure, and how it is written
+COLUMNS = {  # of the table: the figure, and how to write it
     "accuracy": ("acc", "{:.1%}"),
-    "top-5": ("top5", "{:.1%}"),
-    "balanced": ("balanced_acc", "{:.1%}"),
     "PSNR": ("psnr", "{:.2f} dB"),
+    "colour": ("colour", "{:.2f} dB"),
     "colourfulness": ("colourfulness", "{:.1f}"),
 }
 
 
 class Scores:
-    """Sums over pictures, added batch by batch and divided once, by what was seen."""
+    """Sums over pictures: added batch by batch, divided once by what was seen."""
 
     def __init__(self):
-        self.pictures = self.values = self.ranked = self.top5 = 0
-        self.sums = torch.zeros(3, dtype=torch.float64)  # squared error, colourfulness, the truth's colourfulness
-        # Pixels by their true label: all, and those labelled right.
-        self.occurs, self.hits = torch.zeros(2, MAX_COLOURS, dtype=torch.int64)
+        self.pictures = self.values = self.labelled = self.hits = 0
+        self.sums = torch.zeros(4, dtype=torch.float64)  # two squared errors, two colourfulnesses
 
     @torch.no_grad()
-    def add(self, prediction: torch.Tensor, truth: torch.Tensor, logits: torch.Tensor | None = None,
-            labels: torch.Tensor | None = None, *, guess: torch.Tensor | None = None) -> None:
-        """Count a batch of pictures: RGB (N, 3, H, W) in units of 256, as predicted and as they are.
+    def add(self, prediction: torch.Tensor, truth: torch.Tensor, guess: torch.Tensor | None = None,
+            labels: torch.Tensor | None = None) -> None:
+        """Count a batch of pictures: predicted and true RGB (N, 3, H, W) in units of 256.
 
-        Where pixels are classified, ``labels`` (N, H, W) are the true ones, by which ``logits``
-        (N, K, H, W) are judged or, if there are none, the predicted labels ``guess`` (N, H, W). Raises
-        ``ValueError`` when the shapes of prediction and truth differ.
+        Where pixels are classified, ``guess`` (N, H, W) holds their predicted labels and ``labels`` the true ones.
+        Raises ``ValueError`` if the shapes of prediction and truth differ.
         """
         if prediction.shape != truth.shape:
             raise ValueError(f"a prediction of shape {tuple(prediction.shape)} for {tuple(truth.shape)}")
-        error = (prediction - truth).square().sum(dim=(1, 2, 3))
-        each = torch.stack([error, colourfulness(prediction), colourfulness(truth)])
+        kept = keep_grey(prediction, grey_of(truth))
+        errors = [(picture - truth).square().sum(dim=(1, 2, 3)) for picture in (prediction, kept)]
+        each = torch.stack([*errors, colourfulness(prediction), colourfulness(truth)])
         self.sums += each.cpu().double().sum(dim=1)
         self.pictures += len(truth)
         self.values += truth.numel()
-        if logits is not None:
-            labels = labels.long()
-            guess = most_probable(logits)
-            # The true colour's rank is how many exceed it: counting is faster than sorting. Those that do
-            # not exceed it are counted, since NaN exceeds nothing and would rank first.
-            not_above = (logits <= logits.gather(1, labels[:, None])).sum(dim=1, dtype=torch.int16)
-            self.top5 += int((logits.shape[1] - not_above < 5).sum())
-            self.ranked += labels.numel()
         if guess is not None:
-            self.occurs += labels.flatten().bincount(minlength=MAX_COLOURS).cpu()
-            self.hits += labels[guess == labels].bincount(minlength=MAX_COLOURS).cpu()
+            self.hits += int((guess == labels).sum())
+            self.labelled += labels.numel()
 
     def result(self) -> dict[str, float]:
-        """The figures of all that was added (at least one picture).
+        """Return the figures of everything that was added (at least one picture).
 
-        - ``acc``, ``top5``, ``balanced_acc`` in [0, 1], where pixels were classified: the share of pixels
-          whose label is the most probable; is one of the 5 most probable, ties included (of logits
-          only); and the mean recall over the colours that occur.
-        - ``mse``, and ``psnr`` = -10 log10(mse) in dB: of the squared error of all pixels and channels. The
-          peak is 1, that is 256 / 256, so PSNR follows from the mse alone; the brightest byte, 255,
-          as the peak would give 0.03 dB less. Infinite where there is no error.
+        - ``acc`` in [0, 1], where pixels were classified: the share of pixels with the right label.
+        - ``psnr``: of the pictures as they are, in dB. It mixes brightness and colour.
+        - ``colour``: the PSNR of the pictures after ``keep_grey``. The input tells how bright a pixel is; this
+          measures the rest.
         - ``colourfulness``, ``true_colourfulness``: means over pictures.
+
+        PSNR is -10 log10 of the mean squared error over all pixels and channels: the peak is 1, that is 256 / 256.
+        It is infinite where there is no error.
         """
-        figures = {}
-        if self.occurs.any():
-            figures["acc"] = int(self.hits.sum()) / int(self.occurs.sum())
-            if self.ranked:
-                figures["top5"] = self.top5 / self.ranked
-            figures["balanced_acc"] = float((self.hits.double() / self.occurs)[self.occurs > 0].mean())
-        error, predicted, true = self.sums.tolist()
-        mse = error / self.values
-        return {**figures, "mse": mse, "psnr": -10 * math.log10(mse) if mse else math.inf,
+        error, colour_error, predicted, true = self.sums.tolist()
+        return {**({"acc": self.hits / self.labelled} if self.labelled else {}),
+                "psnr": _psnr(error / self.values), "colour": _psnr(colour_error / self.values),
                 "colourfulness": predicted / self.pictures, "true_colourfulness": true / self.pictures}
 
 
+def _psnr(mse: float) -> float:
+    return -10 * math.log10(mse) if mse else math.inf
+
+
 def colourfulness(rgb: torch.Tensor) -> torch.Tensor:
-    """The colourfulness (N,) of RGB (N, 3, H, W) in units of 256, on the scale of bytes; 0 is grey.
+    """Return the colourfulness (N,) of RGB (N, 3, H, W) in units of 256, on the scale of bytes; grey has 0.
 
     Hasler and Suesstrunk 2003, "Measuring colourfulness in natural images": the metric in opponent colours.
     """
@@ -93,50 +82,51 @@ def colourfulness(rgb: torch.Tensor) -> torch.Tensor:
 
 def baselines(train_images: torch.Tensor, train_labels: torch.Tensor | None, valid_images: torch.Tensor,
               valid_labels: torch.Tensor | None, palette: Palette | None) -> dict[str, dict[str, float]]:
-    """What can be had without a network: the ``Scores`` results on the validation pictures, by name.
+    """Score what needs no network on the validation pictures: the results of ``Scores`` by name.
 
-    The grey input itself; the commonest training label everywhere; the commonest at each grey level; and
-    the true labels, which nothing that picks one colour a pixel can beat (mixing colours can). Images are
-    uint8 (N, 3, H, W), labels uint8 (N, H, W), or ``None`` as in regression: then the first alone applies.
+    The baselines are the grey input itself, the mean training colour of each grey level, the most frequent label of
+    each grey level, and the true labels: no choice of one colour a pixel is nearer to the truth (a mixture can be).
+    Images are uint8 (N, 3, H, W), labels uint8 (N, H, W). Without labels (``None``), as in regression, only the first
+    two apply.
     """
     scores = defaultdict(Scores)
+    shades = torch.stack([_counts(train_images, channel, LEVELS) for channel in train_images.unbind(dim=1)]).float()
+    mean_colours = (shades @ torch.arange(LEVELS, device=shades.device).float() / 256 / shades.sum(dim=2)).T
     if train_labels is not None:
-        majority, by_level = _commonest(train_images, train_labels, len(palette))
+        most_frequent = _counts(train_images, train_labels, len(palette)).argmax(dim=1)
     for start in range(0, len(valid_images), BATCH):
         images = valid_images[start:start + BATCH]
-        truth = images.float() / 256
-        scores["all-grey picture"].add(truth.mean(dim=1, keepdim=True).expand_as(truth), truth)
+        truth, level = to_rgb(images), _grey_level(images)
+        scores["all-grey picture"].add(grey_of(truth).expand_as(truth), truth)
+        scores["mean colour per grey level"].add(mean_colours[level].permute(0, 3, 1, 2), truth)
         if train_labels is not None:
-            labels = valid_labels[start:start + BATCH].long()
-            guesses = {"majority colour": majority.expand_as(labels),
-                       "most frequent colour per grey level": by_level[_grey_level(images)], CEILING: labels}
-            for name, guess in guesses.items():
-                scores[name].add(palette.rgb(guess), truth, labels=labels, guess=guess)
+            labels = valid_labels[start:start + BATCH]
+            for name, guess in ("most frequent colour per grey level", most_frequent[level]), (CEILING, labels):
+                scores[name].add(palette.rgb(guess), truth, guess, labels)
     return {name: score.result() for name, score in scores.items()}
 
 
 def _grey_level(images: torch.Tensor) -> torch.Tensor:
-    """The grey level 0-255 of each pixel of uint8 (N, 3, H, W): the mean of its channels, rounded down."""
+    """Return the grey level 0-255 of each pixel of uint8 (N, 3, H, W): the mean of its channels, rounded down."""
     return images.sum(dim=1) // 3  # torch sums bytes as int64
 
 
-def _commonest(images: torch.Tensor, labels: torch.Tensor, colours: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The commonest label, (), and that at each grey level or the nearest that occurs, (256,); the lower on a tie."""
-    counts = torch.zeros(LEVELS * colours, dtype=torch.int64, device=images.device)
-    for start in range(0, len(images), BATCH):
-        pairs = _grey_level(images[start:start + BATCH]) * colours + labels[start:start + BATCH]
-        counts += pairs.flatten().bincount(minlength=len(counts))
-    counts = counts.view(LEVELS, colours)
+def _counts(images: torch.Tensor, values: torch.Tensor, n: int) -> torch.Tensor:
+    """Count how often pixels of each grey level have each of ``n`` values (N, H, W): (256, n).
+
+    A grey level without pixels takes the counts of the nearest level that has some, the lower on a tie.
+    """
+    counts = sum((_grey_level(some) * n + value).flatten().bincount(minlength=LEVELS * n)
+                 for some, value in zip(images.split(BATCH), values.split(BATCH), strict=True)).view(LEVELS, n)
     seen = counts.any(dim=1).nonzero().flatten()
     levels = torch.arange(LEVELS, device=images.device)
-    nearest = seen[(levels[:, None] - seen).abs().argmin(dim=1)]
-    return counts.sum(dim=0).argmax(), counts[nearest].argmax(dim=1)
+    return counts[seen[(levels[:, None] - seen).abs().argmin(dim=1)]]
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """``Scores`` results by name as aligned text, a row each; the ceiling comes last, wherever it stands.
+    """Return ``Scores`` results by name as aligned text, one row each, the ceiling last.
 
-    A dash stands where a figure does not apply, no column where it applies to no row. The last row is
+    A dash stands where a figure does not apply; a column that applies to no row is left out. The last line is
     the truth, for its colourfulness.
     """
     rows = dict(sorted(rows.items(), key=lambda row: row[0] == CEILING))

@@ -40,9 +40,9 @@ class Classification:
         # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
         return F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten())
 
-    def correct(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return how many pixels have their label as the most probable."""
-        return (most_probable(output) == labels).sum()
+    def guess(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the most probable label of each pixel, (N, H, W)."""
+        return most_probable(output)
 
     def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
         """Return RGB (N, 3, H, W) in [0, 1] for an output (N, K, H, W) and the grey input (N, 1, H, W)."""
@@ -87,7 +87,7 @@ class Regression:
         """Return the mean squared error over pixels and channels against RGB (N, 3, H, W)."""
         return F.mse_loss(output.float(), rgb)
 
-    def correct(self, output: torch.Tensor, labels: None) -> None:
+    def guess(self, output: torch.Tensor) -> None:
         return None
 
     def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:

@@ -107,14 +107,14 @@ class Tally:
         self.loss = self.correct = self.pixels = self.classified = 0
 
     @torch.no_grad()
-    def add(self, loss: torch.Tensor, correct: torch.Tensor | None, pixels: int) -> None:
-        """Count a batch: its mean loss a pixel and, in classification, how many pixels are right."""
+    def add(self, loss: torch.Tensor, pixels: int, guess: torch.Tensor | None, labels: torch.Tensor | None) -> None:
+        """Count a batch: its mean loss a pixel and, in classification, the pixels whose guess is their label."""
         if not pixels:  # the mean loss over nothing is not a number
             return
         self.loss = self.loss + loss.detach() * pixels
         self.pixels += pixels
-        if correct is not None:
-            self.correct = self.correct + correct
+        if labels is not None:
+            self.correct = self.correct + (guess == labels).sum()
             self.classified += pixels
 
     def state_dict(self) -> dict[str, float | torch.Tensor]:
@@ -149,9 +149,10 @@ def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: i
     for rgb, labels in minibatches(pictures, batch_size):
         grey = grey_of(rgb)
         output = network(grey)
-        tally.add(task.loss(output, rgb, labels), task.correct(output, labels), grey.numel())
+        guess = task.guess(output)
+        tally.add(task.loss(output, rgb, labels), grey.numel(), guess, labels)
         if scores is not None:
-            scores.add(task.colours(output, grey), rgb, *(() if labels is None else (output, labels)))
+            scores.add(task.colours(output, grey), rgb, guess, labels)
     network.train(was_training)
     return {**tally.result(), **({} if scores is None else scores.result())}
 
@@ -202,7 +203,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
             torchrun.weighted(loss, output, in_batch).backward()
             optimizer.step()
             scheduler.step()
-            tally.add(loss, task.correct(output, labels), output[:, 0].numel())
+            tally.add(loss, output[:, 0].numel(), task.guess(output), labels)
             done += 1
             if device.type == "cpu" or done == steps:  # reading a value from the GPU forces a synchronisation
                 tally.check(f"at batch {done} of epoch {epoch + 1}")
