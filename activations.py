@@ -50,19 +50,23 @@ def capture(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     return activations
 
 
-def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, palette: Palette, title: str) -> None:
+def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, task: Classification, title: str) -> None:
     """Draw the sheet of ``plots.uncertainty`` for a picture (1, 3, H, W) and its logits (1, K, H, W)."""
+    palette = task.palette
+
     def swept(temperature):
         caption = f"T = {temperature:g}" + {TEMPERATURE: ", annealed", 1: ", the mean"}.get(temperature, "")
         return caption, decode(logits, palette, "annealed", temperature)[0]
 
+    grey = grey_of(rgb)
     probabilities = logits.softmax(dim=1)
     entropy = torch.special.entr(probabilities)[0].sum(dim=0) / math.log(2)
     chance, colour = (values[0] for values in probabilities.topk(min(3, len(palette)), dim=1))  # (3, H, W) each
     ranks = zip(("first", "second", "third"), chance, palette.rgb(colour), strict=False)
     plots.uncertainty(path, [
         ("What was asked, answered, and how unsure the answer is",
-         [("true colours", rgb[0]), ("grey input", grey_of(rgb)[0]), ("prediction", decode(logits, palette)[0])]),
+         [("true colours", rgb[0]), ("grey input", grey[0]), ("prediction", task.colours(logits, grey)[0]),
+          ("as a photograph", task.photograph().colours(logits, grey)[0])]),
         ("The most probable colours of each pixel, with their mean probability",
          [(f"{rank}: {chance.mean():.0%}", image) for rank, chance, image in ranks]),
         ("Mean colour under softmax(logits / T)", [swept(temperature) for temperature in TEMPERATURES]),
@@ -109,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
                     palette.centres if block == last and task.palette else None)
         print(f"{name}_{block}.png: {channels.shape[1]} channels of {channels.shape[2]}x{channels.shape[3]}")
     if task.palette:
-        draw_uncertainty(folder / f"{name}_uncertainty.png", rgb, output, palette, f"{name}, horse {args.index}")
+        draw_uncertainty(folder / f"{name}_uncertainty.png", rgb, output, task, f"{name}, horse {args.index}")
         print(f"{name}_uncertainty.png")
 
 

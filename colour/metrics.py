@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import torch
 
+from colour import torchrun
 from colour.decode import keep_grey
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
@@ -48,7 +49,7 @@ class Scores:
             self.labelled += labels.numel()
 
     def result(self) -> dict[str, float]:
-        """Return the figures of everything that was added (at least one picture).
+        """Return the figures of everything that was added (at least one picture), in all processes.
 
         - ``acc`` in [0, 1], where pixels were classified: the share of pixels with the right label.
         - ``psnr``: of the pictures as they are, in dB. It mixes brightness and colour.
@@ -59,10 +60,11 @@ class Scores:
         PSNR is -10 log10 of the mean squared error over all pixels and channels: the peak is 1, that is 256 / 256.
         It is infinite where there is no error.
         """
-        error, colour_error, predicted, true = self.sums.tolist()
-        return {**({"acc": self.hits / self.labelled} if self.labelled else {}),
-                "psnr": _psnr(error / self.values), "colour": _psnr(colour_error / self.values),
-                "colourfulness": predicted / self.pictures, "true_colourfulness": true / self.pictures}
+        error, colour_error, predicted, true, pictures, values, hits, labelled = torchrun.total(
+            [*self.sums, self.pictures, self.values, self.hits, self.labelled])
+        return {**({"acc": hits / labelled} if labelled else {}),
+                "psnr": _psnr(error / values), "colour": _psnr(colour_error / values),
+                "colourfulness": predicted / pictures, "true_colourfulness": true / pictures}
 
 
 def _psnr(mse: float) -> float:

@@ -8,7 +8,7 @@ from torch import nn
 
 from colour import checkpoints
 from colour.files import atomic_write, display_path
-from colour.metrics import Scores, baselines, table
+from colour.metrics import baselines, table
 from colour.pixels import grey_of, to_rgb
 from colour.task import Classification, Regression, Task
 from colour.training import PictureSet, evaluate
@@ -17,30 +17,32 @@ SHOWN = 10  # pictures in a strip
 
 
 @torch.no_grad()
-def colour_in(network: nn.Module, task: Task, images: torch.Tensor) -> torch.Tensor:
-    """Return RGB (N, 3, H, W) in [0, 1]: what ``network`` makes of uint8 pictures (N, 3, H, W)."""
+def colourings(network: nn.Module, task: Task, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what ``network`` makes of the grey of RGB pictures, both (N, 3, H, W): as scored, and as photographs."""
     was_training = network.training
     network.eval()
-    grey = grey_of(to_rgb(images))
-    coloured = task.colours(network(grey), grey)
+    grey = grey_of(rgb)
+    output = network(grey)
     network.train(was_training)
-    return coloured
+    return task.colours(output, grey), task.photograph().colours(output, grey)
 
 
 def draw_strip(network: nn.Module, task: Task, path: Path, pictures: PictureSet, title: str) -> None:
-    """Draw grey input, truth (in palette colours, if the task has a palette) and prediction of the first pictures."""
+    """Draw the first pictures: the grey input, the truth as the task has it, the prediction, both as photographs."""
     from colour import plots
 
     first = pictures[:SHOWN]
     rgb = to_rgb(first.images)
-    plots.comparison(path, [("grey", grey_of(rgb)), ("truth", task.truth(rgb, first.labels)),
-                            ("prediction", colour_in(network, task, first.images))], title)
+    prediction, photograph = colourings(network, task, rgb)
+    truth = [] if task.palette is None else [(f"truth in\n{len(task.palette)} colours", task.palette.rgb(first.labels))]
+    plots.comparison(path, [("grey", grey_of(rgb)), *truth, ("prediction", prediction), ("true picture", rgb),
+                            ("prediction as\na photograph", photograph)], title)
 
 
 def score(network: nn.Module, task: Task, name: str, train_set: PictureSet, valid_set: PictureSet, picture: Path,
           metrics: str | None) -> None:
     """Print the scores of one network on the validation pictures, among the baselines, and draw the first ones."""
-    figures = evaluate(network, valid_set, task, scores=Scores())
+    figures = evaluate(network, valid_set, task)
     summary = task.summary(figures)
     print(summary)
     report({name: figures}, train_set, valid_set, task, metrics)
@@ -78,11 +80,12 @@ def compare(files: list[str], networks: dict, task: Classification, train_set: P
         one.check(path, sidecar, architecture.num_outputs)
         network.to(first.images.device)
         pictures = valid_set if one.palette else PictureSet(valid_set.images)
-        figures = evaluate(network, pictures, one, scores=Scores())
+        figures = evaluate(network, pictures, one)
         name = path.stem if [Path(file).stem for file in files].count(path.stem) == 1 else str(path)
         results[name] = figures
-        said = f"{figures['psnr']:.1f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
-        rows.append((f"{name}\n{said}", colour_in(network, one, first.images)))
+        said = f"colour {figures['colour']:.2f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
+        prediction, photograph = colourings(network, one, rgb)
+        rows += [(f"{name}\n{said}", prediction), ("as a photograph", photograph)]
     plots.comparison(picture, rows)
     report(results, train_set, valid_set, task, metrics)
     print(f"picture in {display_path(picture)}")

@@ -4,7 +4,7 @@ A task knows its labels, its loss, how an output becomes a picture, and how a re
 know which of the two it is; where there is no palette, there are no labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,9 +49,9 @@ class Classification:
         rgb = decode(output, self.palette, self.decoder, self.temperature)
         return keep_grey(rgb, grey) if self.keep_grey else rgb
 
-    def truth(self, rgb: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the picture that a perfect answer gives: the true colours of the palette."""
-        return self.palette.rgb(labels)
+    def photograph(self) -> "Classification":
+        """Return the same task, decoded to look like a photograph: mixed colours, and the grey that the input tells."""
+        return replace(self, decoder="annealed", keep_grey=True)
 
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
@@ -94,8 +94,8 @@ class Regression:
         rgb = output.clamp(0, 1)
         return keep_grey(rgb, grey) if self.keep_grey else rgb
 
-    def truth(self, rgb: torch.Tensor, labels: None) -> torch.Tensor:
-        return rgb
+    def photograph(self) -> "Regression":
+        return replace(self, keep_grey=True)
 
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss (mean squared error): {figures['loss']:.6f}"

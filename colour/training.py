@@ -136,25 +136,22 @@ class Tally:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: int = 100,
-             scores: Scores | None = None) -> dict[str, float]:
-    """Return the mean loss a pixel and, in classification, the accuracy in [0, 1], in eval mode.
+def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: int = 100) -> dict[str, float]:
+    """Return the mean ``loss`` a pixel, in classification the accuracy ``acc``, and the figures of ``Scores``.
 
-    With ``scores``, also what these say of the coloured pictures. Always in float32, so that weights score the same
-    wherever they are scored.
+    In eval mode, and always in float32: weights score the same wherever they are scored.
     """
     was_training = network.training
     network.eval()
-    tally = Tally()
+    tally, scores = Tally(), Scores()
     for rgb, labels in minibatches(pictures, batch_size):
         grey = grey_of(rgb)
         output = network(grey)
         guess = task.guess(output)
         tally.add(task.loss(output, rgb, labels), grey.numel(), guess, labels)
-        if scores is not None:
-            scores.add(task.colours(output, grey), rgb, guess, labels)
+        scores.add(task.colours(output, grey), rgb, guess, labels)
     network.train(was_training)
-    return {**tally.result(), **({} if scores is None else scores.result())}
+    return {**tally.result(), **scores.result()}
 
 
 # ------------------------------------------------------------------------------------------------
@@ -167,8 +164,8 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
     """Train ``network`` in place with Adam and yield the training state after every epoch.
 
     Pass a state as ``state`` to go on from it as if nothing had happened. It holds the state dict of ``model``, the
-    moments of ``optimizer``, and ``history``, one dict an epoch: loss, val_loss, seconds and, in classification, acc
-    and val_acc in [0, 1]. ``progress(batches, total)`` may wrap the batches of an epoch in a bar. Once ``stop()`` is
+    moments of ``optimizer``, and ``history``, one dict an epoch: loss, val_loss, val_colour (dB), seconds and, in
+    classification, acc and val_acc in [0, 1]. ``progress(batches, total)`` may wrap the batches of an epoch in a bar. Once ``stop()`` is
     true, the batch is finished and the last state is in the middle of an epoch: after ``done`` batches, with their
     ``tally``. Raises ``FloatingPointError`` if a loss is not finite.
     """
@@ -237,8 +234,8 @@ def wind_forward(scheduler, steps: int) -> None:
 
 
 def validate(network: nn.Module, valid_set: PictureSet, task: Task, epoch: int) -> dict[str, float]:
-    """Return ``val_loss`` and perhaps ``val_acc``; raises ``FloatingPointError`` if the loss is not finite."""
+    """Return ``val_loss``, ``val_colour`` and perhaps ``val_acc``; raises ``FloatingPointError`` for a loss of NaN."""
     figures = evaluate(network, valid_set, task)
     if not math.isfinite(figures["loss"]):
         raise FloatingPointError(f"the validation loss is no longer finite after epoch {epoch + 1}")
-    return {f"val_{name}": value for name, value in figures.items()}
+    return {f"val_{name}": figures[name] for name in ("loss", "acc", "colour") if name in figures}
