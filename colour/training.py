@@ -165,9 +165,9 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
     Pass a state as ``state`` to go on from it as if nothing had happened. It holds the state dict of ``model``, the
     moments of ``optimizer``, and ``history``, one dict an epoch: loss, val_loss, val_colour (dB), seconds and, in
-    classification, acc and val_acc in [0, 1]. ``progress(batches, total)`` may wrap the batches of an epoch in a bar. Once ``stop()`` is
-    true, the batch is finished and the last state is in the middle of an epoch: after ``done`` batches, with their
-    ``tally``. Raises ``FloatingPointError`` if a loss is not finite.
+    classification, acc and val_acc in [0, 1]. ``progress(batches, total)`` may wrap the batches of an epoch in a
+    bar. Once ``stop()`` is true, the batch is finished and the last state is in the middle of an epoch: after
+    ``done`` batches, with their ``tally``. Raises ``FloatingPointError`` if a loss is not finite.
     """
     device = train_set.images.device
     steps = math.ceil(len(train_set) / recipe.batch_size)
