@@ -20,12 +20,12 @@ import torch
 
 from colour import plots
 from colour.augment import NAMES
+from colour.cifar10 import HORSE, load_cifar10
 from colour.cli import Parser, UserError, command, folder_for, number
 from colour.devices import pick_device
 from colour.files import ROOT, atomic_write, display_path
 from colour.palette import Palette
 from colourization import Data, UNet, load_sets, progress_bar, train
-from load_data import HORSE, load_cifar10
 
 HELD_OUT = 1000
 RECIPE = {"batch_size": 50, "learn_rate": 0.01, "schedule": "onecycle"}
