@@ -61,16 +61,16 @@ def load_imagenet32(folder: str | Path) -> Split:
 def find_batches(top: str | Path, names: Iterable[str]) -> list[Path]:
     """Return the batch files with these names in ``top`` and up to two levels below it, the nearest first.
 
-    Folders and other files that have such a name do not count, nor does anything in hidden folders.
+    There are none unless one of the files begins as a pickle: other things may have such a name. Hidden folders are
+    skipped.
     """
     below = sorted(glob.glob("*/", root_dir=top)) + sorted(glob.glob("*/*/", root_dir=top))
     paths = (Path(top, folder, name) for folder in ("", *below) for name in names)
-    return [path for path in paths if _is_pickle(path)]
+    found = list(filter(os.path.isfile, paths))
+    return found if any(map(_is_pickle, found)) else []
 
 
 def _is_pickle(path: Path) -> bool:
-    if not os.path.isfile(path):
-        return False
     try:
         with open(path, "rb") as file:
             return bool(PICKLE.match(file.read(2)))
@@ -94,7 +94,7 @@ def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
     Nothing that the files name is imported or called. Raises ``UserError`` if one is missing or damaged.
     """
     size = sum(min(path.stat().st_size, batches.max_bytes) for path in paths if path.exists())
-    x = np.empty((size // (3 * 32 * 32), 3, 32, 32), np.uint8)  # at least as many as there are; the rest is never touched
+    x = np.empty((size // (3 * 32 * 32), 3, 32, 32), np.uint8)  # at least as many as there are; the rest stays unused
     y = np.empty(len(x), np.int64)
     n = 0
     for path in paths:

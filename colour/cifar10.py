@@ -104,7 +104,7 @@ def find(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Path |
 
 
 def load(place: Path, source: Source = CIFAR10) -> Split:
-    """Load the batch files of what ``find`` returned; the archive is downloaded, verified and unpacked beside itself."""
+    """Load what ``find`` returned; the archive is downloaded if missing, verified, and unpacked beside itself."""
     folder = place if place.is_dir() else _unpacked(place, source)
     batches = Batches("CIFAR-10", BATCH_LENGTH, BATCH_MAX_BYTES, range(10), f"unpack {ARCHIVE} again")
     return Split(*(read_batches([folder / name for name in names], batches) for names in (TRAIN_BATCHES, TEST_BATCHES)))

@@ -25,7 +25,7 @@ class DataSet(NamedTuple):
     names: tuple[str, ...] = ()  # ... or as a name: those of labels 0, 1, ...
     palettes: str = ""  # what stands before the label in the name of a palette: cat in colour_kmeans24_cat7.npy
 
-    def label(self, category: str | int, data_dir: str | Path | None) -> int | None:
+    def label(self, category: str | int, data_dir: str | Path | None = None) -> int | None:
         """Return the label of a category, given by name or number; None for all pictures, ``UserError`` if unknown."""
         text = str(category).strip().lower()
         if text in self.names:
@@ -89,11 +89,10 @@ class Choice(NamedTuple):
 
 def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> Choice:
     """Return what --data and --category name, without loading it. Raises ``UserError`` if there is no such thing."""
-    dataset, place = (CIFAR10, cifar10.find()) if data_dir is None else _recognise(data_dir)
-    label = dataset.label(category, data_dir)
-    if data_dir is None and label == cifar10.HORSE:
-        return Choice(HORSES, cifar10.HORSES, label)
-    return Choice(dataset, place, label)
+    if data_dir is None and CIFAR10.label(category) == cifar10.HORSE:
+        return Choice(HORSES, cifar10.HORSES, cifar10.HORSE)
+    dataset, place = _recognise(data_dir)
+    return Choice(dataset, place, dataset.label(category, data_dir))
 
 
 def load_category(
@@ -112,7 +111,9 @@ def category_name(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path |
     return choose(category, data_dir).name
 
 
-def _recognise(data_dir: str | Path) -> tuple[DataSet, Path]:
+def _recognise(data_dir: str | Path | None) -> tuple[DataSet, Path]:
+    if data_dir is None:
+        return CIFAR10, cifar10.find()
     path = Path(data_dir)
     remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
     if not str(data_dir) or not path.exists():

@@ -63,7 +63,7 @@ def _scalar(dtype, data):
 
 
 def _encode(text, encoding):
-    """Stands in for ``_codecs.encode(text, 'latin1')``, with which Python 3 pickles bytes in protocols 0 to 2."""
+    """Stands in for ``_codecs.encode(text, 'latin1')``, Python 3's pickle of bytes in protocols 0 to 2."""
     return text.encode("latin1")
 
 
@@ -77,7 +77,8 @@ class _NumpyUnpickler(pickle._Unpickler):
     dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]  # its own loader takes the claimed memory first
 
     def find_class(self, module, name):
-        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
+        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode,
+                 ("__builtin__", "bytes"): lambda: b""}
         for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
             known[package, "_reconstruct"] = lambda *_: _Array()
             known[package, "scalar"] = _scalar

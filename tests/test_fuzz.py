@@ -31,15 +31,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from conftest import imagenet_batch, make_archive, make_batches, pickle2, source_of
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_checkpoints import pytorch03, same, saved, state
-from test_load_data import imagenet_batch, make_archive, make_batches, pickle2, source_of
 from test_palette import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
 
-import load_data
-from colour import batch_files, checkpoints, image_file, picture_folder
+from colour import batch_files, checkpoints, cifar10, image_file, picture_folder
 from colour.cli import UserError
 from colour.files import sha256
 from colour.palette import Palette
@@ -154,7 +153,7 @@ def read_palette(folder, content):
 def batch_reader(length, labels):
     def read_batches(folder, content):
         kind = batch_files.Batches("batches", length, 1 << 20, labels, "get it anew")
-        x, y = batch_files.read_batches(written(folder, "batch", content).parent, ["batch"], kind)
+        x, y = batch_files.read_batches([written(folder, "batch", content)], kind)
         assert x.dtype == np.uint8 and x.shape == (length or len(x), 3, 32, 32) and len(x) == len(y) > 0
         assert y.dtype == np.int64 and np.isin(y, labels).all()
         return x.tobytes() + y.tobytes()
@@ -170,16 +169,16 @@ def read_archive(folder, content):
     place = folder / "archive"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    path = written(place, load_data.ARCHIVE, content)
+    path = written(place, cifar10.ARCHIVE, content)
     try:
-        (x, y), (x_test, y_test) = load_data.load_cifar10(path, source_of(content))
+        (x, y), (x_test, y_test) = cifar10.load_cifar10(path, source_of(content))
     finally:
-        assert set(os.listdir(place)) <= {load_data.ARCHIVE, load_data.FOLDER}
+        assert set(os.listdir(place)) <= {cifar10.ARCHIVE, cifar10.FOLDER}
     return b"".join(array.tobytes() for array in (x, y, x_test, y_test))
 
 
 def read_horses(folder, content):
-    return b"".join(array.tobytes() for array in load_data.load_horses(written(folder, "horses.npz", content)))
+    return b"".join(array.tobytes() for array in cifar10.load_horses(written(folder, "horses.npz", content)))
 
 
 def read_cached(folder, content):
@@ -303,8 +302,8 @@ def count():
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(load_data, "BATCH_LENGTH", 2)
-    monkeypatch.setattr(load_data, "HORSES_SHA256", dict.fromkeys(load_data.HORSES_SHA256, "0"))
+    monkeypatch.setattr(cifar10, "BATCH_LENGTH", 2)
+    monkeypatch.setattr(cifar10, "HORSES_SHA256", dict.fromkeys(cifar10.HORSES_SHA256, "0"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the tensors here are so small that threads would only wait for each other
     yield

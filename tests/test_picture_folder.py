@@ -1,4 +1,4 @@
-"""A folder of one's own pictures: what is read, how it is reduced, split and cached; training on it."""
+"""A folder of your own pictures: what is read, how it is reduced, split and cached; training on it."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Hostile, one_line, plain
 from PIL import EpsImagePlugin, Image, ImageOps
 
 import colourization
@@ -36,10 +37,6 @@ def gradient(width=96, height=64) -> Image.Image:
     return Image.fromarray(rgb.astype(np.uint8))
 
 
-def plain(colour, size=(8, 8)) -> Image.Image:
-    return Image.new("RGB", size, tuple(int(value) for value in colour))
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A folder of 24 pictures, of which 00.png is plain (0, 9, 100), 01.png (10, 9, 100) and so on."""
@@ -53,12 +50,6 @@ def folder(tmp_path) -> Path:
 def numbers(x) -> list[int]:
     """Which of the pictures of ``folder`` these are."""
     return [round(float(picture[0].mean())) // 10 for picture in x]
-
-
-def one_line(error) -> str:
-    message = str(error.value)
-    assert "\n" not in message and message.strip() and len(message) < 400
-    return message
 
 
 # What is made of one picture
@@ -374,14 +365,6 @@ def test_any_change_is_seen(folder, cache, read, change):
     total = sum(map(len, picture_folder.load_pictures(folder)))
     assert len(read) == total == 24 + (change is add_file) - (change is remove_file)
     assert len(os.listdir(cache)) == 1  # what is out of date does not pile up
-
-
-class Hostile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def flip(file, tmp_path):
