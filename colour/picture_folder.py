@@ -34,7 +34,7 @@ EDITION = 2  # to be raised when other pixels are made of the same files: caches
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
                   "__macosx", "lost+found", "system volume information"}
-PACKAGES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif"}  # what would read other pictures
+PACKAGES = dict.fromkeys([".heic", ".heif", ".hif"], "pillow-heif")  # what reads pictures that Pillow does not
 
 
 class File(NamedTuple):
@@ -92,7 +92,7 @@ def find_pictures(folder: str | Path) -> list[File]:
         elif suffix in PACKAGES:
             others.setdefault(PACKAGES[suffix], []).append(name)
     for package, names in others.items():
-        _warn_left_out(names, "", folder, f"which need the package {package}: convert them to JPEG")
+        _warn_left_out(names, "", folder, f"which {package} reads (pip install {package}, or convert them to PNG)")
     return sorted(files)
 
 
@@ -130,17 +130,23 @@ def is_test(name: str) -> bool:
 
 
 def shrink(path: str) -> np.ndarray | int:
-    """Return the middle square of a picture as uint8 (3, 32, 32), on white where transparent; or GREY, UNREADABLE."""
+    """Return the middle square of a picture as uint8 (3, 32, 32), on white where transparent; or GREY, UNREADABLE.
+
+    A file with faults, such as a JPEG without its last bytes, is used if the square has all its pixels.
+    """
     try:
         image = image_file.read(path, least=DECODED)
     except UserError:
         return UNREADABLE
-    side = min(image.size)
+    side, faulty = min(image.size), "warning" in image.info
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     pixels = np.asarray(image)
+    edges = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
+    if faulty and any((abs(edge.astype(int) - 128) <= 2).all() for edge in edges):
+        return UNREADABLE  # decoders leave missing parts in this grey
     return pixels.transpose(2, 0, 1) if image_file.has_colour(pixels) else GREY
 
 

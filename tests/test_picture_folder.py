@@ -6,6 +6,8 @@ import pickle
 import struct
 import sys
 import tempfile
+import threading
+import time
 import tracemalloc
 import unicodedata
 import zlib
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Hostile, one_line, plain
-from PIL import EpsImagePlugin, Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
 import colourization
 import load_data
@@ -192,6 +194,32 @@ def test_truncated_and_missing_files(tmp_path):
     assert picture_folder.shrink(str(tmp_path / "none.jpg")) == picture_folder.UNREADABLE
 
 
+def scenery(path, **options):
+    """A JPEG with detail everywhere."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((640, 480)).save(path, "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_jpeg_without_its_last_bytes_is_used(tmp_path, options, lost):
+    scenery(tmp_path / "whole.jpg", **options)
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[:-lost])
+    whole, cut = (picture_folder.shrink(str(tmp_path / name)) for name in ("whole.jpg", "cut.jpg"))
+    assert abs(whole[:, :, :30].astype(int) - cut[:, :, :30]).max() <= 2
+    (tmp_path / "half.jpg").write_bytes(content[:len(content) // 2])
+    if not options.get("progressive"):  # of which the first half has all pixels, with less detail
+        assert picture_folder.shrink(str(tmp_path / "half.jpg")) == picture_folder.UNREADABLE
+
+
+def test_a_png_with_long_texts_is_used(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "a" * 2_000_000, zip=True)
+    gradient().save(tmp_path / "a.png", pnginfo=text)
+    assert np.array_equal(picture_folder.shrink(str(tmp_path / "a.png")), middle(gradient()))
+
+
 # The folder
 
 
@@ -210,6 +238,77 @@ def test_pictures_are_found_at_any_depth(folder):
     assert sorted(file.name for file in files) == [f"{i:02}.png" for i in range(24)] + ["b/c.d/e f/x.JPG"]
     assert [file.test for file in files] == sorted(file.test for file in files)
     assert all(Path(file.path).stat().st_size == file.size for file in files)
+
+
+def names_in(folder) -> list[str]:
+    return sorted(file.name for file in picture_folder.find_pictures(folder))
+
+
+def test_linked_folders_are_followed(folder, tmp_path):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    plain((1, 2, 200)).save(tmp_path / "elsewhere" / "deep" / "x.png")
+    plain((1, 2, 200)).save(tmp_path / "elsewhere" / "y.png")
+    own = names_in(folder)
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "one.png").symlink_to(tmp_path / "elsewhere" / "y.png")
+    assert names_in(folder) == [*own, "link/deep/x.png", "link/y.png", "one.png"]
+    os.rename(folder, tmp_path / "moved")
+    (tmp_path / "whole").symlink_to(tmp_path / "moved")
+    assert names_in(tmp_path / "whole") == [*own, "link/deep/x.png", "link/y.png", "one.png"]
+
+
+@pytest.mark.parametrize("link, target", [
+    ("loop", "."), ("a/loop", ".."), ("loop", ".."), ("a/b/loop", "../../.."), ("loop", "/"), ("again", "a"),
+    ("0", "a/b"), ("loop", "loop"), ("a/b/loop", "../b"), ("dangling", "nothing"), (".hidden", "../elsewhere"),
+    ("@eaDir", "../elsewhere")])
+def test_loops_end_and_folders_count_once(folder, tmp_path, link, target):
+    for place in folder / "a" / "b", tmp_path / "elsewhere":
+        place.mkdir(parents=True)
+        plain((1, 2, 200)).save(place / "x.png")
+    before = names_in(folder)
+    (folder / link).symlink_to(target)
+    assert names_in(folder) == before and len(before) == 25
+
+
+def test_links_between_folders_outside(folder, tmp_path):
+    """Each is followed from the one before; the way back is not."""
+    for name, following in ("one", "two"), ("two", "one"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        plain((1, 2, 200)).save(tmp_path / name / "sub" / f"{name}.png")
+        (tmp_path / name / "sub" / "next").symlink_to(tmp_path / following)
+        (tmp_path / name / "sub" / "up").symlink_to("..")
+    own = names_in(folder)
+    (folder / "z").symlink_to(tmp_path / "one")
+    assert names_in(folder) == [*own, "z/sub/next/sub/two.png", "z/sub/one.png"]
+
+
+@pytest.mark.parametrize("name", [".thumbnails", "@eaDir", "@EADIR", "__MACOSX", "$RECYCLE.BIN", "#recycle", ".git"])
+def test_folders_of_the_system_are_skipped(folder, name):
+    before = names_in(folder)
+    for place in folder / name, folder / "a" / name / "b":
+        place.mkdir(parents=True)
+        plain((1, 2, 200)).save(place / "x.png")
+    assert names_in(folder) == before
+    assert len(names_in(folder / name)) == 1  # the user names it
+
+
+def test_heic_files_are_mentioned(folder, capsys, monkeypatch):
+    monkeypatch.setattr(image_file, "suffixes", lambda: {".png"})  # pillow-heif may be installed here
+    for name in "IMG_1.HEIC", "2.heic", "3.heif", "4.hif", ".5.heic":
+        (folder / name).write_bytes(b"\0\0\0\x18ftypheic")
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
+    warning, = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: left out 4 pictures in ") and "pip install pillow-heif" in warning
+
+
+def test_a_folder_of_nothing_but_heic_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(image_file, "suffixes", lambda: {".png"})
+    (tmp_path / "phone").mkdir()
+    for i in range(20):
+        (tmp_path / "phone" / f"{i}.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(UserError, match="no pictures in"):
+        load_data.load_category("horse", tmp_path / "phone")
+    assert "pip install pillow-heif" in capsys.readouterr().err
 
 
 def test_training_and_test_pictures_by_name(folder):
@@ -439,6 +538,47 @@ def test_cache_folder(monkeypatch, platform, environment, expected):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.platform", platform)
     assert picture_folder.cache_folder() == Path(expected or tempfile.gettempdir(), "colourization")
+
+
+@pytest.mark.parametrize("threads", [2, 16, 64])
+def test_large_pictures_are_decoded_few_at_a_time(tmp_path, monkeypatch, threads):
+    """However many threads there are, they hold no more than 50 megapixels, and small pictures do not wait."""
+    (tmp_path / "many").mkdir()
+    sizes = [1, 30_000_000, 100_000, 50_000_000, 8_000_000, 12_000_000, 600_000, 99_000_000]
+    for i in range(100):
+        (tmp_path / "many" / f"{i:03}.png").touch()
+    held, most, together, lock = 0, 0, 0, threading.Lock()
+    running = 0
+
+    def pixels(path):
+        return sizes[int(Path(path).stem) % len(sizes)]
+
+    def shrink(path):
+        nonlocal held, most, running, together
+        with lock:
+            held, running = held + min(pixels(path), 50_000_000), running + 1
+            most, together = max(most, held), max(together, running)
+        time.sleep(0.002)
+        with lock:
+            held, running = held - min(pixels(path), 50_000_000), running - 1
+        return np.full((3, 32, 32), 7, np.uint8)
+
+    monkeypatch.setattr(picture_folder, "_pixels", pixels)
+    monkeypatch.setattr(picture_folder, "shrink", shrink)
+    monkeypatch.setattr("os.cpu_count", lambda: threads)
+    assert sum(map(len, picture_folder.load_pictures(tmp_path / "many"))) == 100
+    assert most <= 50_000_000 and together > 1 and held == 0
+
+
+def test_pixels_to_decode(tmp_path):
+    image = gradient(1600, 1200)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "a.jpg")
+    image.save(tmp_path / "b.jpg", progressive=True)
+    (tmp_path / "c.jpg").write_text("no picture")
+    # Progressive JPEGs are decoded at a small size, too, but only after all their coefficients are in memory.
+    assert [picture_folder._pixels(str(tmp_path / name)) for name in ("a.png", "a.jpg", "b.jpg", "c.jpg", "d.jpg")] == [
+        1600 * 1200, 200 * 150, 1600 * 1200, 0, 0]
 
 
 def test_memory_is_what_the_bytes_take(tmp_path, monkeypatch):
