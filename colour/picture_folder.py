@@ -7,11 +7,9 @@ import hashlib
 import os
 import sys
 import tempfile
-import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +27,7 @@ SIDE = 32
 DECODED = 3 * SIDE  # JPEGs are decoded no smaller: from here on our filter is better than the decoder's
 FEWEST = 12
 USED, GREY, UNREADABLE = range(3)  # what became of a file
-UNIT, UNITS = 500_000, 100  # pixels; threads decode as much at the same time: 50 megapixels
+THREADS = 4  # at most, because each may hold a picture of 50 megapixels: 0.2 to 0.4 GB
 EDITION = 2  # to be raised when other pixels are made of the same files: caches are made again
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
@@ -181,29 +179,6 @@ def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.nd
     return (x, fates) if all(np.array_equal(result, UNREADABLE) for result in retried) else None
 
 
-def _shrink_in_turn(path: str, units: threading.Semaphore, turn: threading.Lock) -> np.ndarray | int:
-    """Call ``shrink`` when its share of the pixels is free, so that memory does not grow with the threads."""
-    share = min(UNITS, 1 + _pixels(path) // UNIT)
-    with turn:  # two threads with half their share each would wait for each other
-        for _ in range(share):
-            units.acquire()
-    try:
-        return shrink(path)
-    finally:
-        units.release(share)
-
-
-def _pixels(path: str) -> int:
-    """Return how many pixels decoding takes, by the file's header; 0 if it has none."""
-    try:
-        with Image.open(path, formats=image_file._formats()) as image:
-            whole = image.width * image.height
-            image.draft(None, (DECODED, DECODED))
-            return whole if "progressive" in image.info else image.width * image.height
-    except Exception:  # a damaged file can raise anything
-        return 0
-
-
 def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
     """Read the files and cache the result: those used, uint8 (N, 3, 32, 32), and the fates, uint8 (len(files),)."""
     from tqdm import tqdm
@@ -211,9 +186,9 @@ def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.nd
     x = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
     fates = np.empty(len(files), np.uint8)
     used = 0
-    work = partial(_shrink_in_turn, units=threading.Semaphore(UNITS), turn=threading.Lock())
-    with ThreadPool() as pool:  # threads are enough: Pillow decodes and filters outside of Python's lock
-        results = pool.imap(work, (file.path for file in files), chunksize=16)
+    # Threads are enough, because Pillow decodes and filters outside of Python's lock.
+    with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
+        results = pool.imap(shrink, (file.path for file in files), chunksize=16)
         for i, result in enumerate(tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")):
             if isinstance(result, int):
                 fates[i] = result
