@@ -1,4 +1,4 @@
-"""What --data can be: one table. A new kind of data is a module with a way to find and to load it, and a row here."""
+"""The table of what --data can be. A new kind of data is a module that finds and loads it, and a row here."""
 
 import os
 from collections.abc import Callable
@@ -62,7 +62,7 @@ HORSES = CIFAR10._replace(load=lambda path: Split.of_one_label(*cifar10.load_hor
 
 
 class Choice(NamedTuple):
-    """What --data and --category name: the pictures at ``place`` that have ``label``, all of them if it is None."""
+    """The pictures at ``place`` that have ``label``, or all of them if it is None."""
 
     dataset: DataSet
     place: Path
@@ -88,7 +88,7 @@ class Choice(NamedTuple):
 
 
 def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> Choice:
-    """Return what --data and --category name, without loading it. Raises ``UserError`` if there is no such thing."""
+    """Return what --data and --category name, without loading it. Raises ``UserError`` if it does not exist."""
     if data_dir is None and CIFAR10.label(category) == cifar10.HORSE:
         return Choice(HORSES, cifar10.HORSES, cifar10.HORSE)
     dataset, place = _recognise(data_dir)
@@ -100,7 +100,7 @@ def load_category(
     """Load the pictures of one category, by name or number, or of ``"all"``: x_train, x_test as uint8 (N, 3, 32, 32).
 
     Without ``data_dir`` the horses come from the embedded file, other categories from CIFAR-10 in ``data/``, which is
-    downloaded if need be. Raises ``UserError`` if the pictures cannot be had.
+    downloaded if need be. Raises ``UserError`` if there are no such pictures.
     """
     split = choose(category, data_dir).load()
     return split.train.x, split.test.x

@@ -59,8 +59,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 def locked(path: str | Path, waiting: str = "") -> Iterator[bool]:
     """Hold an exclusive lock on the file ``path`` and yield True, or yield False if another process holds it.
 
-    With ``waiting``, print that to standard error instead, and wait for the other process. The system frees the lock
-    when its process ends in any way. Windows and some network drives have no such locks: everybody gets it there.
+    If ``waiting`` is given, print it to standard error and wait for the other process instead. The system frees the
+    lock when the process exits. Windows and some network drives have no such locks: there everybody gets it.
     """
     while True:
         with open(path, "a") as file:
@@ -76,7 +76,7 @@ def locked(path: str | Path, waiting: str = "") -> Iterator[bool]:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except (ImportError, OSError):
                 pass
-            # Its holder removes the file at the end, so this may be a lock on a file that is gone: try again.
+            # The holder removes the file at the end, so this may lock a file that no longer exists: try again.
             if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
                 continue
             try:

@@ -51,7 +51,7 @@ class _Array:
 
 
 def _from_buffer(data, dtype, shape, order, axes=None):
-    """Stands in for the function with which protocol 5 pickles an array."""
+    """Stands in for the function of numpy that rebuilds an array from protocol 5."""
     array, flat = _Array(), np.frombuffer(data, dtype.dtype)
     array.array = flat.reshape(shape).transpose(axes) if order == "K" else flat.reshape(shape, order=order)
     return array
@@ -63,7 +63,7 @@ def _scalar(dtype, data):
 
 
 def _encode(text, encoding):
-    """Stands in for ``_codecs.encode(text, 'latin1')``, Python 3's pickle of bytes in protocols 0 to 2."""
+    """Stands in for ``_codecs.encode(text, 'latin1')``, which rebuilds bytes in protocols 0 to 2."""
     return text.encode("latin1")
 
 

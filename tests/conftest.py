@@ -24,14 +24,14 @@ GRID = np.array([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]])  # in uni
 
 
 def one_line(error) -> str:
-    """The message of a caught error, which must be one line."""
+    """Return the message of a caught error; fail unless it is one line."""
     message = str(error.value)
     assert "\n" not in message and message.strip() and len(message) < 400
     return message
 
 
 def plain(colour, size=(8, 8)) -> Image.Image:
-    """A picture of one colour."""
+    """Make a picture of one colour."""
     return Image.new("RGB", size, tuple(int(value) for value in colour))
 
 
@@ -45,12 +45,12 @@ class Hostile:
 
 @pytest.fixture(scope="session")
 def horses() -> np.ndarray:
-    """The training horses, uint8 (5000, 3, 32, 32)."""
+    """Load the training horses, uint8 (5000, 3, 32, 32)."""
     return cifar10.load_horses()[0]
 
 
 def pictures_of(colours, counts, size=4) -> np.ndarray:
-    """Shuffled images (N, 3, size, size) with so many pixels of each colour."""
+    """Make images (N, 3, size, size) of shuffled pixels, with so many of each colour."""
     pixels = np.repeat(np.asarray(colours, np.uint8), counts, axis=0)
     pixels = np.random.default_rng(0).permutation(pixels)
     return pixels.reshape(-1, size, size, 3).transpose(0, 3, 1, 2)
@@ -60,7 +60,7 @@ def pictures_of(colours, counts, size=4) -> np.ndarray:
 
 
 def pickle2(images: np.ndarray, labels: list[int]) -> bytes:
-    """The opcodes of Python 2's protocol 2: byte strings as 'U' and 'T', which Python 3 never writes."""
+    """Pickle as Python 2 did in protocol 2: byte strings as 'U' and 'T', which Python 3 never writes."""
     def text(value):
         return b"U" + bytes([len(value)]) + value
 
@@ -89,7 +89,7 @@ def make_batches(folder: Path, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A folder with small batches: (its path, pictures, labels)."""
+    """Make a folder with small batches; return its path, the pictures and the labels."""
     monkeypatch.setattr(cifar10, "BATCH_LENGTH", SMALL)
     folder = tmp_path / "data" / FOLDER
     return folder, *make_batches(folder, SMALL)
@@ -106,7 +106,7 @@ def imagenet_batch(**changes) -> bytes:
 
 
 def make_archive(folder: Path, *extra: tuple[tarfile.TarInfo, bytes], without=()) -> bytes:
-    """The folder packed as CIFAR-10's is, with further members first."""
+    """Pack the folder as CIFAR-10's is packed, with further members first."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as tar:
         for member, content in extra:
@@ -122,7 +122,7 @@ def source_of(content: bytes, url="http://127.0.0.1:9/none") -> Source:
 
 @pytest.fixture
 def archive(small):
-    """The bytes of a small archive; the folder it was made of is gone."""
+    """Return the bytes of a small archive, the pictures and the labels; the folder itself is removed."""
     folder, images, labels = small
     content = make_archive(folder)
     shutil.rmtree(folder)
@@ -133,7 +133,7 @@ def archive(small):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``content`` under any path as ``behave`` says; ``ranges`` are the Range headers received."""
+    """Serves ``content`` under any path, as ``behave`` says; collects the Range headers in ``ranges``."""
 
     daemon_threads = True
     block_on_close = False
@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answer(handler, content, *, ranges=True, end=None, length=None):
-    """Answer well; or ignore ranges, stop sending at byte ``end``, state another length (or none: -1)."""
+    """Answer correctly, or ignore ranges, stop sending at byte ``end``, send another length (-1 for none)."""
     start = int(handler.headers["Range"][6:-1]) if ranges and "Range" in handler.headers else 0
     handler.send_response(206 if start else 200)
     if start:

@@ -57,7 +57,7 @@ def test_nothing_in_a_batch_is_executed(tmp_path, key, protocol):
 
 @pytest.mark.parametrize("name", ["batch", "damaged"])
 def test_the_nearest_batches_come_first(tmp_path, name):
-    """Of a file in several folders; of those too deep or hidden, none."""
+    """Files that lie too deep or in hidden folders are not found."""
     places = ["b", "a", "a/x", ".", "a/x/y", ".hidden", "a/.hidden", "b/y"]
     for place in places:
         (tmp_path / place).mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ def test_imagenet32_in_the_folders_of_its_archives(imagenet, tmp_path):
 
 @pytest.fixture
 def imagenet(tmp_path):
-    """A folder with three batches of other sizes and val_data: (its path, pictures, labels of each)."""
+    """Make a folder with three batches of different sizes and val_data; return its path, and what is in each."""
     folder, rng = tmp_path / "imagenet", np.random.default_rng(0)
     folder.mkdir()
     parts = {}
@@ -99,7 +99,7 @@ def imagenet(tmp_path):
 def test_imagenet32(imagenet, monkeypatch):
     folder, parts = imagenet
     monkeypatch.setattr(cifar10, "find", lambda *_: pytest.fail("looked for CIFAR-10"))
-    x_train, x_test = datasets.load_category("horse", folder)  # the default category, which it has not: all
+    x_train, x_test = datasets.load_category("horse", folder)  # the default category means all of it
     train = [parts[f"train_data_batch_{i}"] for i in (1, 2, 10)]
     assert x_train.dtype == x_test.dtype == np.uint8
     assert np.array_equal(x_train, np.concatenate([images for images, _ in train]))
@@ -173,7 +173,7 @@ def test_oversized_batch_of_imagenet32(imagenet):
 
 
 def test_memory_of_imagenet32(tmp_path):
-    """What the pictures take, and one batch."""
+    """The pictures and one batch are in memory, no more."""
     size = 4000 * 3072
     for name in ("train_data_batch_1", "train_data_batch_2", "val_data"):
         batch = {"data": np.ones((4000, 3072), np.uint8), "labels": [1] * 4000}

@@ -327,7 +327,7 @@ def status(code):
 
 @pytest.fixture
 def target(tmp_path, monkeypatch):
-    """Where the archive is downloaded to: the project's folder ``data`` is elsewhere meanwhile."""
+    """Move the project's folder ``data``; return where the archive is downloaded to."""
     monkeypatch.setattr(cifar10, "ROOT", tmp_path)
     return tmp_path / "data" / ARCHIVE
 
@@ -484,7 +484,7 @@ def test_killed_download_resumes(server, archive, target, part):
 
 
 def test_two_processes_unpack_at_once(archive, target, monkeypatch):
-    """The other process puts its folder in place while ours is still being filled."""
+    """The other process finishes its folder while we are still filling ours."""
     content, images, labels = archive
     target.write_bytes(content)
     original = Path.rename

@@ -16,6 +16,7 @@ from PIL import Image
 import activations
 import colour_regression
 import colourization
+import load_data
 from colour import checkpoints, cifar10, kmeans, picture_folder
 from colour.cli import UserError
 from colour.files import ROOT
@@ -260,6 +261,13 @@ def test_a_download_that_may_not_be_written(server, closed):
     with pytest.raises(UserError, match="Permission denied"):
         cifar10.download(closed / ARCHIVE, server.source)
     assert not list(closed.glob("cifar*"))
+
+
+def test_a_closed_folder_of_data(closed, capsys):
+    folder = closed / "open" / "data"
+    folder.mkdir(mode=0)
+    error = stopped(load_data.main, ["--data", folder], capsys)
+    assert str(folder) in error and "ermission denied" in error
 
 
 def test_a_closed_folder_among_pictures_is_told(closed, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from colour.palette import Palette
 
 @pytest.fixture
 def one_thread():
-    """scikit-learn adds up what its threads found in the order in which they end: the last bits may differ."""
+    """Use one thread: scikit-learn adds the results of threads in the order they end, so the last bits may differ."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

@@ -26,7 +26,7 @@ def shipped(request) -> Palette:
 
 
 def as_images(pixels) -> np.ndarray:
-    """Pixels (..., 3) in a row as uint8 images (N, 3, 1, 1)."""
+    """Turn pixels (..., 3) into uint8 images (N, 3, 1, 1)."""
     return np.asarray(pixels, np.uint8).reshape(-1, 3, 1, 1)
 
 
@@ -56,7 +56,7 @@ def test_labels_across_chunks(horses, shipped):
 
 @pytest.mark.parametrize("k", [2, 3, 24, 256])
 def test_labels_of_any_palette(k):
-    """In cells that one centre has to itself, in those that many share, and up to the edges of the colour cube."""
+    """In cells with one nearest centre, in cells with several, and at the edges of the colour cube."""
     random = np.random.default_rng(k)
     centres = random.random((k, 3)).astype(np.float32)
     centres[-1] = centres[0]  # which is a tie wherever it is the nearest
@@ -172,7 +172,7 @@ def npy(header: bytes, body: bytes) -> bytes:
 
 
 def string2(value: bytes) -> bytes:
-    """A byte string as only Python 2 pickles it."""
+    """Pickle a byte string as only Python 2 does."""
     return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
 
 
@@ -188,7 +188,7 @@ def array2(shape: bytes, dtype: bytes, fortran: bool, data: bytes) -> bytes:
 
 
 def pair2(centres: np.ndarray, fortran: bool = False, order: bytes = b"<") -> bytes:
-    """The pickle of ``np.array([centres, distortion], dtype=object)``, opcode for opcode as Python 2 wrote it."""
+    """Pickle ``np.array([centres, distortion], dtype=object)`` with the very opcodes of Python 2."""
     kind = centres.dtype.str[1:].encode()
     data = centres.astype(order.decode() + kind.decode()).tobytes(order="F" if fortran else "C")
     pixels = array2(b"K" + bytes([len(centres)]) + b"K\x03\x86", dtype2(kind, order), fortran, string2(data))
@@ -219,7 +219,7 @@ LEGACY = {
 
 
 def test_the_old_opcodes_are_what_numpy_takes_for_a_pair():
-    """That the files below are well-formed is not our own reader's word alone."""
+    """Python's own unpickler reads them too, not only ours."""
     centres, distortion = pickle.loads(pair2(CENTRES), encoding="bytes")
     assert np.array_equal(centres, CENTRES) and distortion == 0.0728
     assert b"_codecs" not in pair2(CENTRES) and b"T@\x02\x00\x00" in pair2(CENTRES)
@@ -289,7 +289,7 @@ def test_nothing_in_a_palette_is_executed(tmp_path):
 
 
 def nested(depth: int):
-    """A list of a list ..., each twice in the next: 2**depth entries to whoever walks it, some bytes in a file."""
+    """Nest lists, each twice in the next: a few bytes in a file, 2**depth entries for whoever walks them."""
     value = 0.5
     for _ in range(depth):
         value = [value, value]

@@ -27,13 +27,13 @@ from colour.palette import Palette
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
-    """The folder of the cache, which no test shares."""
+    """Give each test a cache of its own; return its folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "colourization"
 
 
 def gradient(width=96, height=64) -> Image.Image:
-    """Red to blue from left to right, brighter downwards."""
+    """Draw red to blue from left to right, brighter downwards."""
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([200 - 200 * x / width, 120 * y / height, 200 * x / width], axis=-1)
     return Image.fromarray(rgb.astype(np.uint8))
@@ -41,7 +41,7 @@ def gradient(width=96, height=64) -> Image.Image:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A folder of 24 pictures, of which 00.png is plain (0, 9, 100), 01.png (10, 9, 100) and so on."""
+    """Make a folder of 24 pictures: 00.png is plain (0, 9, 100), 01.png is plain (10, 9, 100), and so on."""
     folder = tmp_path / "my pictures é"
     folder.mkdir()
     for i in range(24):
@@ -50,15 +50,15 @@ def folder(tmp_path) -> Path:
 
 
 def numbers(x) -> list[int]:
-    """Which of the pictures of ``folder`` these are."""
+    """Tell which of the pictures of ``folder`` these are."""
     return [round(float(picture[0].mean())) // 10 for picture in x]
 
 
-# What is made of one picture
+# One picture
 
 
 def middle(image: Image.Image) -> np.ndarray:
-    """What ``shrink`` should make of an RGB picture: by numpy and the library's filter alone."""
+    """Compute what ``shrink`` should return for an RGB picture, by numpy and the library's filter alone."""
     side = min(image.size)
     square = ImageOps.fit(image, (side, side), centering=(0.5, 0.5))
     return np.asarray(square.resize((32, 32), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
@@ -89,7 +89,7 @@ def test_modes(tmp_path, mode, name, tolerance):
 @pytest.mark.parametrize("size", [(90, 30), (30, 90), (31, 93), (1200, 400)])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_the_middle_square_is_cut_out(tmp_path, size, suffix):
-    """Thirds of red, green and blue along the longer side: green alone is left."""
+    """The longer side has a red, a green and a blue third: only green is left."""
     stripes = Image.new("RGB", (3, 1) if size[0] > size[1] else (1, 3))
     stripes.putdata([(200, 0, 0), (0, 200, 0), (0, 0, 200)])
     stripes.resize(size, Image.Resampling.NEAREST).save(tmp_path / f"a.{suffix}", quality=95, subsampling=0)
@@ -162,7 +162,7 @@ def test_pictures_without_colour(tmp_path, mode):
 
 
 def bomb() -> bytes:
-    """A PNG file whose header claims 60,000 x 60,000 pixels."""
+    """Make a PNG file whose header claims 60,000 x 60,000 pixels."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -195,7 +195,7 @@ def test_truncated_and_missing_files(tmp_path):
 
 
 def scenery(path, **options):
-    """A JPEG with detail everywhere."""
+    """Save a JPEG with detail everywhere."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((640, 480)).save(path, "JPEG", quality=90, **options)
 
@@ -271,7 +271,7 @@ def test_loops_end_and_folders_count_once(folder, tmp_path, link, target):
 
 
 def test_links_between_folders_outside(folder, tmp_path):
-    """Each is followed from the one before; the way back is not."""
+    """A link is followed from one folder to the next, but not back."""
     for name, following in ("one", "two"), ("two", "one"):
         (tmp_path / name / "sub").mkdir(parents=True)
         plain((1, 2, 200)).save(tmp_path / name / "sub" / f"{name}.png")
@@ -348,7 +348,7 @@ def test_names_are_compared_composed(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_name_that_is_no_unicode(folder):
+def test_name_that_is_not_unicode(folder):
     os.rename(os.fsencode(folder / "03.png"), os.fsencode(folder) + b"/\xff\n.png")
     (folder / "00.png").write_bytes(b"")
     assert sum(map(len, picture_folder.load_pictures(folder))) == 23
@@ -393,7 +393,7 @@ def test_too_few_pictures(tmp_path, make, reason):
 
 
 def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
-    """A drive that was away, or a permission, changes no date."""
+    """A drive that is back, or a new permission, changes no date."""
     original = image_file.read
 
     def read(path, least):
@@ -415,13 +415,13 @@ def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
 
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
-    """The names of the files that were read."""
+    """Collect the names of the files that are read."""
     original, names = picture_folder.shrink, []
     monkeypatch.setattr(picture_folder, "shrink", lambda path: names.append(Path(path).name) or original(path))
     return names
 
 
-def test_second_time_reads_the_cache_alone(folder, cache, read, monkeypatch):
+def test_second_time_reads_only_the_cache(folder, cache, read, monkeypatch):
     first = picture_folder.load_pictures(folder)
     assert len(read) == 24 and len(os.listdir(cache)) == 1
     with np.load(*cache.iterdir(), allow_pickle=False) as file:
@@ -494,7 +494,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_cache_is_made_anew(folder, cache, read, tmp_path, damage):
+def test_damaged_cache_is_made_again(folder, cache, read, tmp_path, damage):
     first = picture_folder.load_pictures(folder)
     file, = cache.iterdir()
     good = file.read_bytes()
@@ -586,7 +586,7 @@ def test_memory_is_what_the_bytes_take(tmp_path, monkeypatch):
 
 @pytest.fixture
 def scenes(tmp_path) -> Path:
-    """200 pictures: dark green ground below a bright blue sky, a yellow sun in some, all of other sizes."""
+    """Make 200 pictures: dark green ground below a bright blue sky, a yellow sun in some, all of other sizes."""
     folder, rng = tmp_path / "scenes", np.random.default_rng(0)
     for i in range(200):
         width, height = rng.integers(40, 80, 2)
