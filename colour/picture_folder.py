@@ -32,7 +32,7 @@ EDITION = 2  # to be raised when other pixels are made of the same files: caches
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
                   "__macosx", "lost+found", "system volume information"}
-PACKAGES = dict.fromkeys([".heic", ".heif", ".hif"], "pillow-heif")  # what reads pictures that Pillow does not
+HEIC = {".heic", ".heif", ".hif"}  # Pillow needs another package for these
 
 
 class File(NamedTuple):
@@ -78,25 +78,24 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def find_pictures(folder: str | Path) -> list[File]:
     """Find the files at any depth in ``folder`` with the suffix of a picture, those to test with last.
 
-    Warns of folders that cannot be read, and of pictures that need another package than Pillow.
+    Warns of folders that cannot be read, and of HEIC pictures if the package that reads them is not installed.
     """
-    suffixes, files, others = image_file.suffixes(), [], {}
+    suffixes, files, heic = image_file.suffixes(), [], []
     for path in walk(folder, onerror=lambda error: warn(f"{error.filename}: {error.strerror}")):
         name = unicodedata.normalize("NFC", os.path.relpath(path, folder).replace(os.sep, "/"))
         suffix = os.path.splitext(name)[1].lower()
         if suffix in suffixes:
             status = os.stat(path)
             files.append(File(is_test(name), name, status.st_size, status.st_mtime_ns, path))
-        elif suffix in PACKAGES:
-            others.setdefault(PACKAGES[suffix], []).append(name)
-    for package, names in others.items():
-        _warn_left_out(names, "", folder, f"which {package} reads (pip install {package}, or convert them to PNG)")
+        elif suffix in HEIC:
+            heic.append(name)
+    _warn_left_out(heic, "HEIC ", folder, "which the package pillow-heif reads (pip install pillow-heif)")
     return sorted(files)
 
 
 def has_pictures(folder: str | Path) -> bool:
     """Tell if any file in ``folder`` has the suffix of a picture."""
-    suffixes = image_file.suffixes() | PACKAGES.keys()
+    suffixes = image_file.suffixes() | HEIC
     return any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder))
 
 

@@ -298,7 +298,7 @@ def test_heic_files_are_mentioned(folder, capsys, monkeypatch):
         (folder / name).write_bytes(b"\0\0\0\x18ftypheic")
     assert sum(map(len, picture_folder.load_pictures(folder))) == 24
     warning, = capsys.readouterr().err.splitlines()
-    assert warning.startswith("warning: left out 4 pictures in ") and "pip install pillow-heif" in warning
+    assert warning.startswith("warning: left out 4 HEIC pictures in ") and "pip install pillow-heif" in warning
 
 
 def test_a_folder_of_nothing_but_heic_files(tmp_path, capsys, monkeypatch):

@@ -20,7 +20,7 @@ DTYPE = unicode("numpy") + unicode("dtype") + b"\x93" + unicode("u1") + b"\x89\x
 SIX = b"C\x06abcdef"
 
 
-def from_buffer(data=SIX, dtype=DTYPE, shape=b"K\x02K\x03\x86", order=unicode("C"), more=b"") -> bytes:
+def from_buffer(data=SIX, dtype=DTYPE, shape=b"K\x02K\x03\x86", order=b"\x8c\x01C", more=b"") -> bytes:
     return b"\x80\x05" + FUNCTION + b"(" + data + dtype + shape + order + more + b"tR."
 
 
