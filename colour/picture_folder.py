@@ -55,8 +55,7 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     files = find_pictures(folder)
     if not files:
-        raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix "
-                        "that Pillow reads")
+        raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix of a picture")
     facts = EDITION, PIL.__version__, SIDE, [file[:-1] for file in files]
     key = hashlib.sha256(repr(facts).encode()).digest()
     place = os.fsencode(os.path.realpath(folder))
