@@ -34,9 +34,10 @@ class DataSet(NamedTuple):
             return int(text)
         if text in ("all", DEFAULT_CATEGORY):
             return None
-        choices = [*self.names, f"a label, {self.labels[0]} to {self.labels[-1]}"] if self.labels else []
-        raise UserError(f"{str(category)!r} is no category of {self.name}{f' in {data_dir}' if data_dir else ''}: "
-                        f"leave out --category{' or give ' if choices else ''}{', '.join(choices)}")
+        where = f" in {data_dir}" if data_dir else ""
+        names = f"{', '.join(self.names)} or " if self.names else ""
+        choices = f" or give {names}a label, {self.labels[0]} to {self.labels[-1]}" if self.labels else ""
+        raise UserError(f"{str(category)!r} is no category of {self.name}{where}: leave out --category{choices}")
 
 
 def _find_pictures(path: Path) -> Path | None:

@@ -284,7 +284,7 @@ FORMATS = {
     "palette": Format(read_palette, lambda _: [plain_npy(CENTRES[:2].astype(np.float32))]),
     "old palette": Format(read_palette, lambda _: [npy(HEADER, pair2(CENTRES[:2])), saved_today(CENTRES[:2])]),
     "CIFAR-10": Format(read_cifar, lambda _: [pickle2(PIXELS, [3, 7])] + [
-        pickle.dumps({"data": PIXELS, "labels": [3, 7]}, protocol) for protocol in (0, 2, 4)]),
+        pickle.dumps({"data": PIXELS, "labels": [3, 7]}, protocol) for protocol in (0, 2, 4, 5)]),
     "ImageNet32": Format(read_imagenet, lambda _: [imagenet_batch()]),
     "archive": Format(read_archive, small_archive, inside=in_gzip),
     "horses": Format(read_horses, lambda _: [npz(x_train=PIXELS, x_test=PIXELS)], inside=in_zip),
@@ -390,7 +390,8 @@ def text(value: str) -> bytes:
 
 NAMES = ["os system", "builtins eval", "builtins exec", "__builtin__ apply", "builtins getattr", "builtins bytearray",
          "subprocess Popen", "builtins __import__", "numpy load", "numpy ndarray", "numpy dtype", "_codecs encode",
-         "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar", "collections OrderedDict",
+         "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar",
+         "numpy._core.numeric _frombuffer", "collections OrderedDict",
          "collections Counter", "torch load", "torch.hub load", "torch._utils _rebuild_tensor_v2", "torch Size",
          "torch._utils _rebuild_tensor", "torch._utils _rebuild_parameter", "torch._utils _rebuild_sparse_tensor",
          "torch._utils _rebuild_qtensor", "torch._utils _rebuild_meta_tensor_no_storage", "torch Tensor",
