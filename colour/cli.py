@@ -86,7 +86,7 @@ def _safe_streams() -> Iterator[None]:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file opened takes the place of a stream
         pass
     os.close(descriptor)
-    out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))
+    out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     with redirect_stdout(out), redirect_stderr(err):
         for stream in out, err:  # a terminal that cannot show a letter shows its code
             if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):

@@ -16,9 +16,11 @@ from PIL.ExifTags import Base as Tag
 from colour.cli import UserError, brief
 
 MAX_PIXELS = 50_000_000
+TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} megapixels: reduce it first"
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")  # an MPO is a JPEG with previews
 ADVICE = "convert it to PNG first"
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # start of pixels, end of picture; neither occurs among the pixels
 # PNG: Pillow leaves the transparent shade in the units of the file, but not the pixels, in these raw modes.
 SHADES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 PROFILES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}  # the mode of the pixels that an ICC profile describes
@@ -28,7 +30,8 @@ OUTDATED = (Tag.ColorSpace, Tag.ExifImageWidth, Tag.ExifImageHeight, IFD.Interop
 
 def suffixes() -> set[str]:
     """Return the suffixes of the pictures that can be read, in lower case, such as ".jpg"."""
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in _formats()}
+    kinds = _formats()
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds}
 
 
 def read(path: str | Path, least: int | None = None) -> Image.Image:
@@ -42,18 +45,16 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     because ``warnings.catch_warnings`` does not work in threads.
     """
     try:
-        try:
-            return _decode(path, least)
-        except OSError as error:
-            if "truncated" not in str(error) or "JPEG" not in _format(path):
-                raise
-        image = _decode(io.BytesIO(Path(path).read_bytes() + b"\xff\xd9"), least)  # with an end, JPEG decodes
-        if all(low == high for low, high in image.getextrema()):
-            raise UserError("it is cut off before its first pixel: copy it again")
-        image.info["warning"] = "its end is missing; what was not there is grey"
+        with open(path, "rb") as file:
+            jpeg = file.read(3) == b"\xff\xd8\xff" and b"\xff\xd8\xff" + file.read()
+        image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, whatever is there decodes
+        if jpeg and jpeg.rfind(JPEG_END) < jpeg.rfind(JPEG_SCAN):
+            if all(low == high for low, high in image.getextrema()):
+                raise UserError("it is truncated before its first pixel: copy it again")
+            image.info["warning"] = "it is truncated: what is missing is grey"
         return image
-    except (Image.DecompressionBombError, OverflowError):
-        raise UserError(f"it has more than {MAX_PIXELS // 10**6} megapixels: reduce it first") from None
+    except Image.DecompressionBombError:
+        raise UserError(TOO_LARGE) from None
     except UnidentifiedImageError:
         raise UserError(_unknown(path)) from None
     except UserError:
@@ -82,11 +83,6 @@ def _formats() -> list[str]:
     return [kind for kind in FORMATS if kind in Image.OPEN]
 
 
-def _format(path: str | Path) -> str:
-    with Image.open(path, formats=_formats()) as image:
-        return image.format
-
-
 def _unknown(path: str | Path) -> str:
     with open(path, "rb") as file:
         kind = file.read(12)[4:11]
@@ -102,7 +98,7 @@ def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
         if image.format == "TIFF":
             _choose_page(image)
         if image.width * image.height > MAX_PIXELS:
-            raise OverflowError
+            raise UserError(TOO_LARGE)
         if image.format == "PNG" and "transparency" in image.info and (scale := SHADES.get(image.tile[0].args)):
             shade = image.info["transparency"]
             image.info["transparency"] = (tuple(int(value * scale) for value in shade) if isinstance(shade, tuple)

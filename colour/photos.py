@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
@@ -23,9 +23,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
-from colour import devices, image_file
+from colour import image_file
 from colour.cli import UserError, one_line
 from colour.decode import keep_grey
+from colour.devices import threads
 from colour.files import atomic_write, display_path, sha256
 from colour.picture_folder import find_pictures
 from colour.task import Task
@@ -103,6 +104,7 @@ def guided(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     return np.stack([mean(a), mean(b)])
 
 
+@threads(1)  # a second one gains nothing here, and beside other work they wait for each other
 @torch.inference_mode()
 def tint(image: Image.Image, coefficients: np.ndarray) -> None:
     """Colour an RGB or RGBA picture in place, by the ``guided`` coefficients (2, 3, h, w) enlarged to its size.
@@ -151,9 +153,7 @@ def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: P
 
     Returns a warning if the file has faults.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about sizes, which are checked, and metadata
-        image = image_file.read(path)
+    image = image_file.read(path)
     panorama = image.width > 2 * image.height
     scale = (COMPARE_WIDTH if panorama else (COMPARE_WIDTH - 2 * GAP) // 3) / max(image.size)
     original = _reduced(image, scale)
@@ -183,6 +183,14 @@ def _result_names(path: Path, suffix: str) -> Iterator[tuple[str, str]]:
         yield f"{name}.png", f"{name}_compare.png"
 
 
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_no_warnings()  # Pillow's, about sizes, which are checked, and about metadata
 def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *, outdir: Path, suffix: str,
                  size: int = 32) -> int:
     """Colour the photos in ``paths``, files and folders, one by one; a faulty one is reported and skipped.
