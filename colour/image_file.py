@@ -21,6 +21,7 @@ TINT = 8  # of 255: what the channels of a picture without colour may differ by
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")  # an MPO is a JPEG with previews
 ADVICE = "convert it to PNG first"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # start of pixels, end of picture; neither occurs among the pixels
+SCAN_HEADER = 16  # bytes, of a scan with the first block of pixels at most
 # PNG: Pillow leaves the transparent shade in the units of the file, but not the pixels, in these raw modes.
 SHADES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 PROFILES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}  # the mode of the pixels that an ICC profile describes
@@ -48,8 +49,9 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
         with open(path, "rb") as file:
             jpeg = file.read(3) == b"\xff\xd8\xff" and b"\xff\xd8\xff" + file.read()
         image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, whatever is there decodes
-        if jpeg and jpeg.rfind(JPEG_END) < jpeg.rfind(JPEG_SCAN):
-            if all(low == high for low, high in image.getextrema()):
+        # A scan that does not end; what ends before it is a preview.
+        if jpeg and (scan := jpeg.find(JPEG_SCAN, jpeg.rfind(JPEG_END) + 1)) >= 0:
+            if len(jpeg) - scan <= SCAN_HEADER:
                 raise UserError("it is truncated before its first pixel: copy it again")
             image.info["warning"] = "it is truncated: what is missing is grey"
         return image
@@ -139,7 +141,7 @@ def _choose_page(image: TiffImagePlugin.TiffImageFile) -> None:
     if (not set(tags.get(Tag.BitsPerSample, ())) <= {1, 2, 4, 8, 16}
             or not set(tags.get(Tag.SampleFormat, ())) <= {1}  # unsigned, neither signed nor floats
             or tags.get(Tag.InkSet, 1) != 1  # CMYK, no other inks
-            or image.mode == "LA" and tags.get(Tag.PlanarConfiguration, 1) != 1):
+            or image.mode in ("LA", "La", "PA") and tags.get(Tag.PlanarConfiguration, 1) != 1):
         raise UserError(f"it is a TIFF of a rare kind: {ADVICE}")
 
 

@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 
-from colour import image_file, photos
+from colour import photos
 from colour.cli import UserError
 from colour.files import sha256
 from colour.palette import Palette
