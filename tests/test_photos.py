@@ -406,7 +406,7 @@ def test_heic_in_a_folder_is_named(tmp_path, run, capsys):
 def test_date_camera_and_resolution_stay_with_the_result(tmp_path, run):
     exif = Image.Exif()
     exif.update({270: "A horse", 272: "Model", 274: 6, 306: "2020:01:02 03:04:05"})
-    exif.get_ifd(0x8769)[36867] = "1999:01:02 03:04:05"
+    exif[0x8769] = {36867: "1999:01:02 03:04:05"}
     picture(RGB).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
     assert run(tmp_path / "a.jpg") == 0
     with Image.open(tmp_path / "out" / "a_UNet.png") as result:
