@@ -17,7 +17,7 @@ from colour.cli import UserError
 from colour.files import ROOT
 
 WIDTH, HEIGHT = 37, 29
-PROFILE_HEAD = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
+WHITE = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))  # D50
 
 
 def samples(count: int, bits: int = 8) -> np.ndarray:
@@ -268,17 +268,31 @@ def test_damaged_exif_does_not_matter(tmp_path):
 # Profiles
 
 
-def grey_profile(gamma: float) -> bytes:
-    """Return a small ICC profile for grey with this gamma."""
-    parts = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"grey\0" + bytes(78),
-             b"wtpt": b"XYZ \0\0\0\0" + PROFILE_HEAD, b"cprt": b"text\0\0\0\0none\0\0\0\0",
-             b"kTRC": b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0)}
+def icc_profile(space: bytes, connection: bytes, **parts: bytes) -> bytes:
+    """Return a small ICC profile for pixels of ``space``, with what leads to the ``connection`` space."""
+    parts = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"ours\0" + bytes(78),
+             b"wtpt": b"XYZ \0\0\0\0" + WHITE, b"cprt": b"text\0\0\0\0none\0\0\0\0",
+             **{name.encode(): data for name, data in parts.items()}}
     table, body, at = struct.pack(">I", len(parts)), b"", 132 + 12 * len(parts)
     for name, data in parts.items():
         data += bytes(-len(data) % 4)
         table, body = table + name + struct.pack(">II", at + len(body), len(data)), body + data
-    head = struct.pack(">I", at + len(body)) + b"lcms\2\x40\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28)
-    return (head + PROFILE_HEAD).ljust(128, b"\0") + table + body
+    head = struct.pack(">I", at + len(body)) + b"lcms\2\x40\0\0" + (b"mntr" if space == b"GRAY" else b"prtr")
+    head += space + connection + bytes(12) + b"acsp" + bytes(28) + WHITE
+    return head.ljust(128, b"\0") + table + body
+
+
+def grey_profile(gamma: float) -> bytes:
+    return icc_profile(b"GRAY", b"XYZ ", kTRC=b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0))
+
+
+def cmyk_profile() -> bytes:
+    """Return a profile of grey inks: black takes all of the light away, each of the others a third."""
+    straight = bytes(range(256))
+    corners = b"".join(bytes([max(0, 255 - 255 * k - 85 * (c + m + y)), 128, 128])
+                       for c, m, y, k in itertools.product((0, 1), repeat=4))
+    matrix = struct.pack(">9i", *(value << 16 for value in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    return icc_profile(b"CMYK", b"Lab ", A2B0=b"mft1\0\0\0\0\4\3\2\0" + matrix + 4 * straight + corners + 3 * straight)
 
 
 def srgb_of_linear(value: np.ndarray) -> np.ndarray:
@@ -327,6 +341,19 @@ def test_an_rgb_profile(mode, tmp_path):
         image.save(tmp_path / "a.png", icc_profile=profile)
         pixels = np.asarray(image_file.read(tmp_path / "a.png"), dtype=int)
         assert abs(pixels[..., :3] - right).max() <= 2
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_a_cmyk_profile(name, tmp_path):
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None], 16, axis=0)
+    none = np.zeros_like(levels)
+    for inks, darkest in ((none, none, none, levels), 1), ((levels, none, none, none), 1 / 3):
+        lightness = (1 - darkest * levels[8] / 255) * 100
+        light = np.where(lightness > 8, ((lightness + 16) / 116)**3, lightness / 903.3)  # CIE 1976
+        Image.merge("CMYK", [Image.fromarray(ink) for ink in inks]).save(tmp_path / name, quality=100,
+                                                                        icc_profile=cmyk_profile())
+        pixels = np.asarray(image_file.read(tmp_path / name), dtype=float)
+        assert abs(pixels[8] - srgb_of_linear(255 * light)[:, None]).max() <= 5
 
 
 @pytest.mark.parametrize("mode, space", [("RGB", b"GRAY"), ("CMYK", b"RGB "), ("L", b"CMYK"), ("RGB", b"Lab ")])
