@@ -16,7 +16,14 @@ from colour.files import ROOT, sha256
 from colour.palette import Palette
 from colour.task import Classification
 from colour.training import load_sets
-from writeup.figures import a_regression, b_classification, c_skip_connections, d_dilation, e_activations, f_augmentation
+from writeup.figures import (
+    a_regression,
+    b_classification,
+    c_skip_connections,
+    d_dilation,
+    e_activations,
+    f_augmentation,
+)
 from writeup.figures.common import GENERATED, WEIGHTS, Horses, Values
 
 QUESTIONS = a_regression, b_classification, c_skip_connections, d_dilation, e_activations, f_augmentation
@@ -39,13 +46,8 @@ def digest() -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser(prog="python -m writeup.figures", description=__doc__)
-    parser.add_argument("--retrain", action="store_true", help="repeat the trainings whose results are kept")
-    args = parser.parse_args(argv)
+    Parser(prog="python -m writeup.figures", description=__doc__).parse_args(argv)
     GENERATED.mkdir(exist_ok=True)
-    if args.retrain:
-        for kept in GENERATED.glob("train_*.json"):
-            kept.unlink()
     palette = Palette.load()
     horses = Horses(*load_sets("horse", None, None, pick_device(gpu=False), Classification(palette)), palette)
     values = Values()

@@ -13,21 +13,20 @@ import colourization
 from colour import plots
 from colour.checkpoints import load_network
 from colour.files import ROOT
-from colour.metrics import Scores
 from colour.palette import Palette
+from colour.pixels import to_rgb
 from colour.task import Classification, Regression, Task
 from colour.training import PictureSet, evaluate
 
 GENERATED = ROOT / "writeup" / "generated"
 HEADER = "% Written by python -m writeup.figures\n"
+RULE = r"\midrule"
 TITLES = {"regression_cnn": "RegressionCNN", "cnn": "CNN", "unet": "UNet", "dunet": "DilatedUNet"}
 WEIGHTS = [f"{stem}_k3_f{filters}" for stem in TITLES for filters in (32, 16)]
-RULE = r"\midrule"
-FIGURES = {  # unit and format of what ``score`` returns
+FIGURES = {  # unit and format of what ``score`` returns: shares in percent, squared errors in thousandths
     "loss": (1, ".3f"), "acc": (100, ".1f"), "psnr": (1, ".2f"), "colour": (1, ".2f"), "colourfulness": (1, ".1f"),
     "error.colour": (1000, ".2f"), "error.brightness": (1000, ".2f"),
 }
-SHOWN = 8  # horses in a strip
 
 
 class Horses(NamedTuple):
@@ -39,8 +38,8 @@ class Horses(NamedTuple):
 
     @property
     def shown(self) -> torch.Tensor:
-        """The pictures of the strips, uint8 (8, 3, 32, 32)."""
-        return self.valid.images[:SHOWN]
+        """The pictures of the strips, RGB (8, 3, 32, 32)."""
+        return to_rgb(self.valid.images[:8])
 
 
 class Values:
@@ -53,7 +52,6 @@ class Values:
         self.raw[name], self.texts[name] = value, format(value, form)
 
     def put_figures(self, prefix: str, figures: dict[str, float]) -> None:
-        """Add what ``score`` returned, with shares as percentages and squared errors in thousandths."""
         for key, (unit, form) in FIGURES.items():
             if key in figures:
                 squared_error = key == "loss" and figures[key] < 0.1  # of regression
@@ -93,6 +91,11 @@ def code(name: str) -> str:
     return rf"\texttt{{{name}}}"
 
 
+def layers(network: nn.Module, block: str) -> list[nn.Module]:
+    """Return the layers of a block in order, its convolution first."""
+    return [module for module in getattr(network, block).modules() if not list(module.children())]
+
+
 def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
     """Load the weights weights/``name``.pkl, and the task that they were trained for."""
     networks = {**colour_regression.MODELS, **colourization.MODELS}
@@ -100,21 +103,11 @@ def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
     return network, Regression() if architecture.model == "RegressionCNN" else Classification(palette)
 
 
-def layers(network: nn.Module, block: str) -> list[nn.Module]:
-    """Return the layers of a block in order, its convolution first."""
-    return [module for module in getattr(network, block).modules() if not list(module.children())]
-
-
 def score(network: nn.Module, task: Task, horses: Horses) -> dict[str, float]:
     """Return the scores on the test horses, and the squared error in its two parts.
 
     ``error.colour`` is what is left when each pixel gets its true grey back, ``error.brightness`` what this removes.
     """
-    pictures = horses.valid if task.palette else PictureSet(horses.valid.images)
-    figures = evaluate(network, pictures, task, scores=Scores())
-    return {**figures, **error_parts(figures)}
-
-
-def error_parts(figures: dict[str, float]) -> dict[str, float]:
+    figures = evaluate(network, horses.valid if task.palette else PictureSet(horses.valid.images), task)
     whole, colour = (10 ** (-figures[key] / 10) for key in ("psnr", "colour"))
-    return {"error.colour": colour, "error.brightness": whole - colour}
+    return {**figures, "error.colour": colour, "error.brightness": whole - colour}

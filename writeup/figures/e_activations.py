@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from activations import BLOCKS, capture
+from activations import capture
 from colour.decode import most_probable
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
@@ -25,11 +25,9 @@ def make(values: Values, horses: Horses) -> None:
             save_row(f"act_{stem}_{block}", tiles(maps, horses.palette if block == "finalconv" else None), scale=3)
         for block, maps in capture(network, grey).items():
             values.put(f"detail.{stem}.{block}", 100 * detail(maps, grey), ".0f")
-            if block != "finalconv":
-                values.put(f"silent.{stem}.{block}", 100 * float((maps == 0).float().mean()), ".0f")
-    rows = [[f"{what}, {TITLES[stem]}", *values.cells(f"{what}.{stem}", *BLOCKS)]
-            for what in ("detail", "silent") for stem in NETWORKS]
-    save_table("blocks", "l" + "r" * len(BLOCKS), [[r"share (\%)", *map(code, BLOCKS)], RULE, *rows])
+    blocks = [block for block, _ in network.named_children()]
+    rows = [[TITLES[stem], *values.cells(f"detail.{stem}", *blocks)] for stem in NETWORKS]
+    save_table("blocks", "l" + "r" * len(blocks), [["", *map(code, blocks)], RULE, *rows])
     for index in CLOSE_UP:
         save_row(f"horse_{index}", [grey[index], rgb[index]], scale=3)
 
@@ -57,7 +55,7 @@ def tiles(maps: torch.Tensor, palette: Palette | None) -> list[torch.Tensor]:
 
 
 def telling_channels(maps: torch.Tensor) -> list[int]:
-    """Choose two channels of (N, C, h, w) whose pictures use their range best, the second unlike the first.
+    """Choose the two channels of (N, C, h, w) whose pictures use their range best, the second unlike the first.
 
     The edge, where zero padding shows, does not count.
     """
@@ -87,4 +85,3 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
     yield "E: the UNet's answer holds the fine detail, its upconv2 less of it than the CNN's", (
         v["detail.unet.finalconv"] > v["detail.cnn.finalconv"] + 10
         and v["detail.unet.upconv2"] < v["detail.cnn.upconv2"])
-    yield "E: more of the UNet's middle is silent", v["silent.unet.rfconv"] > v["silent.cnn.rfconv"]
