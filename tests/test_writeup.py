@@ -62,7 +62,8 @@ def test_the_table_of_layers_is_that_of_the_network():
     rows = re.findall(r"(?m)^(\d) & \\block\{(\w+)\} & (\d+) & \$3\\times3\\times(\d+)\$ & ([^&]*) & "
                       r"\$(\d+)\\times(\d+)\\times(\d+)\$ & ([\d,]+)", BODY)
     assert [row[1] for row in rows] == list(outputs)
-    for (_, block, filters, channels, _, height, width, depth, count), weight in zip(rows, weights.values(), strict=True):
+    assert len(rows) == len(weights)
+    for (_, block, filters, channels, _, height, width, depth, count), weight in zip(rows, weights.values()):
         assert weight.shape == (int(filters), int(channels), 3, 3) and f"{weight.numel():,}" == count
         assert outputs[block].shape == (1, int(depth), int(height), int(width))
     total = sum(weight.numel() for weight in weights.values())

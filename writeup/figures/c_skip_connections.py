@@ -99,8 +99,8 @@ def tables(values: Values) -> None:
     names |= {f"{stem}_k3_f32": (TITLES[stem], "shipped") for stem in ("cnn", "unet", "dunet")}
     rows = [[*title, *values.cells(name, "loss", "acc", "error.brightness", "error.colour", "colour")]
             for name, title in names.items()]
-    save_table("split", "llrrrrr", [
-        ["", "training", "loss", r"acc.\ (\%)", "brightness", "colour", "colour (dB)"], RULE, *rows[:4], RULE, *rows[4:]])
+    head = ["", "training", "loss", r"acc.\ (\%)", "brightness", "colour", "colour (dB)"]
+    save_table("split", "llrrrrr", [head, RULE, *rows[:4], RULE, *rows[4:]])
 
     def of_both(key):
         return [cell for name in ("unet_e25", "unet_k3_f32") for cell in values.cells(name + key, "acc", "colour")]

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from matplotlib import colormaps
 from torch import nn
 
-import colour_regression
-import colourization
+from activations import NETWORKS
 from colour import plots
 from colour.checkpoints import load_network
 from colour.files import ROOT
@@ -98,8 +97,7 @@ def layers(network: nn.Module, block: str) -> list[nn.Module]:
 
 def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
     """Load the weights weights/``name``.pkl, and the task that they were trained for."""
-    networks = {**colour_regression.MODELS, **colourization.MODELS}
-    network, architecture, _ = load_network(ROOT / "weights" / f"{name}.pkl", networks)
+    network, architecture, _ = load_network(ROOT / "weights" / f"{name}.pkl", NETWORKS)
     return network, Regression() if architecture.model == "RegressionCNN" else Classification(palette)
 
 

@@ -1,4 +1,4 @@
-"""E: two channels of each block for three horses, and what the blocks hold of the picture."""
+"""E: two channels of each block for three horses, and how much detail the last blocks hold."""
 
 from collections.abc import Iterator
 
@@ -9,25 +9,21 @@ from activations import capture
 from colour.decode import most_probable
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
-from writeup.figures.common import RULE, TITLES, Horses, Values, code, heat, load_shipped, save_row, save_table
+from writeup.figures.common import Horses, Values, heat, load_shipped, save_row
 
 CLOSE_UP = [7, 1, 6]  # test horses
-NETWORKS = ("cnn", "unet")
-MEASURED = 200  # test horses
 
 
 def make(values: Values, horses: Horses) -> None:
-    rgb = to_rgb(horses.valid.images[:MEASURED])
+    rgb = to_rgb(horses.valid.images[:200])
     grey = grey_of(rgb)
-    for stem in NETWORKS:
+    for stem in "cnn", "unet":
         network, _ = load_shipped(f"{stem}_k3_f32", horses.palette)
         for block, maps in capture(network, grey[CLOSE_UP]).items():
             save_row(f"act_{stem}_{block}", tiles(maps, horses.palette if block == "finalconv" else None), scale=3)
-        for block, maps in capture(network, grey).items():
-            values.put(f"detail.{stem}.{block}", 100 * detail(maps, grey), ".0f")
-    blocks = [block for block, _ in network.named_children()]
-    rows = [[TITLES[stem], *values.cells(f"detail.{stem}", *blocks)] for stem in NETWORKS]
-    save_table("blocks", "l" + "r" * len(blocks), [["", *map(code, blocks)], RULE, *rows])
+        maps = capture(network, grey)
+        for block in "upconv2", "finalconv":
+            values.put(f"detail.{stem}.{block}", 100 * detail(maps[block], grey), ".0f")
     for index in CLOSE_UP:
         save_row(f"horse_{index}", [grey[index], rgb[index]], scale=3)
 
@@ -68,12 +64,11 @@ def telling_channels(maps: torch.Tensor) -> list[int]:
 
 
 def detail(maps: torch.Tensor, grey: torch.Tensor) -> float:
-    """Return the share of the fine detail of ``grey`` (N, 1, 32, 32) that a linear map of (N, C, h, w) reproduces.
+    """Return the share of the fine detail of ``grey`` (N, 1, H, W) that a linear map of (N, C, H, W) reproduces.
 
     Fine detail is what differs from the mean of its square of 4x4 pixels: what an 8x8 map cannot draw.
     """
     def fine(x):
-        x = F.interpolate(x, size=grey.shape[-2:])
         return (x - F.interpolate(F.avg_pool2d(x, 4), scale_factor=4)).double().transpose(0, 1).flatten(1).T
 
     channels, target = fine(maps), fine(grey)
