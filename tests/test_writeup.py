@@ -12,12 +12,16 @@ from torch import nn
 from activations import capture
 from colour.files import ROOT
 from colour.flags import recipe_of
+from colour.palette import Palette
+from colour.task import Regression
+from colour.training import PictureSet
 from colour_regression import RegressionCNN
 from colourization import MODELS, DilatedUNet, build_parser
+from writeup.augmentation import STUDY, summary
 from writeup.figures import c_skip_connections, d_dilation, f_augmentation
 from writeup.figures.__main__ import digest, statements
 from writeup.figures.c_skip_connections import TRAININGS
-from writeup.figures.common import GENERATED, WEIGHTS, Values
+from writeup.figures.common import GENERATED, WEIGHTS, Horses, Values, score
 
 FOLDER = ROOT / "writeup"
 TEX = re.sub(r"(?m)(?<!\\)%.*$", "", (FOLDER / "a2-writeup.tex").read_text())  # without comments
@@ -203,3 +207,29 @@ def test_verdicts_of_the_study(tmp_path, monkeypatch):
         "lowered the loss", "raised the loss", "made no clear difference"]
     assert values["study.seeds"] == 2 and values.texts["study.holdout"] == "1,000"
     assert r"$1.145 \pm 0.064$" in (tmp_path / "table_study.tex").read_text()
+
+
+def test_the_two_parts_of_the_squared_error():
+    """The squared error falls into two parts: that of the mean of the channels, and what is left without it."""
+    palette = Palette.load()
+    images = torch.randint(60, 190, (4, 3, 32, 32), dtype=torch.uint8)  # no chroma has to shrink: no colour is extreme
+    horses = Horses(None, PictureSet(images), palette)
+    network = RegressionCNN(3, 4)
+    with torch.no_grad():
+        network.finalconv.weight.mul_(0.01)
+        network.finalconv.bias[:] = torch.tensor([0.4, 0.5, 0.45])
+        figures = score(network, Regression(), horses)
+        rgb = images.double() / 256
+        error = network.eval()(rgb.mean(dim=1, keepdim=True).float()).double() - rgb
+    brightness = error.mean(dim=1, keepdim=True).expand_as(error)
+    assert figures["error.brightness"] == pytest.approx(float(brightness.square().mean()), rel=1e-4)
+    assert figures["error.colour"] == pytest.approx(float((error - brightness).square().mean()), rel=1e-4)
+
+
+def test_the_readme_has_the_figures_of_the_study():
+    rows = re.findall(r"(?m)^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) % \| ([\d.]+) % \|$",
+                      (FOLDER / "README.md").read_text())
+    figures = summary(json.loads(STUDY.read_text())["runs"])
+    assert rows == [(name, f"{loss:.4f}", f"{loss_spread:.4f}", f"{100 * acc:.1f}", f"{100 * acc_spread:.1f}")
+                    for name, ((loss, loss_spread), (acc, acc_spread)) in
+                    ((name, (figure["loss"], figure["acc"])) for name, figure in figures.items())]
