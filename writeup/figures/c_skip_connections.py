@@ -7,7 +7,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
@@ -37,6 +37,7 @@ def make(values: Values, horses: Horses) -> None:
             path.write_text(json.dumps(result(name, horses, *trained(name, horses)), indent=1) + "\n")
         runs[name] = json.loads(path.read_text())
         values_of_training(values, name, runs[name], len(horses.train))
+    values.put("unet_e25.colour10", runs["unet_e25"]["history"][9]["val_colour"], ".2f")
     values.put("unet_e25.lead", min(cnn["val_loss"] - unet["val_loss"] for cnn, unet in zip(
         runs["cnn_e25"]["history"], runs["unet_e25"]["history"])), ".2f")
     for stem in "cnn", "unet":
@@ -68,6 +69,7 @@ def result(name: str, horses: Horses, network: nn.Module, history: list[dict]) -
         save_row(f"strip_{name}", colourings(network, task, horses.shown)[0])
     joins = JOINS if isinstance(network, UNet) else ()
     return {"model": model, **asdict(recipe), "scores": score(network, task, horses),
+            "mean": score(network, replace(task, decoder="mean"), horses),
             "cut": {block: score(cut(network, block), task, horses) for block in joins}, "history": history}
 
 
@@ -83,6 +85,7 @@ def cut(network: UNet, block: str) -> UNet:
 def values_of_training(values: Values, name: str, run: dict, pictures: int) -> None:
     """Add the values and write the curve of a training on so many ``pictures``."""
     values.put_figures(name, run["scores"])
+    values.put_figures(f"{name}_mean", run["mean"])
     values.put(f"{name}.steps", run["epochs"] * math.ceil(pictures / run["batch_size"]), ",")
     for block, figures in run["cut"].items():
         values.put_figures(f"{name}.cut.{block}", figures)
@@ -97,9 +100,9 @@ def tables(values: Values) -> None:
     names = {name: (TITLES[model.lower()], f"{recipe.epochs} epochs, batches of {recipe.batch_size}")
              for name, (model, recipe) in TRAININGS.items()}
     names |= {f"{stem}_k3_f32": (TITLES[stem], "shipped") for stem in ("cnn", "unet", "dunet")}
-    rows = [[*title, *values.cells(name, "loss", "acc", "error.brightness", "error.colour", "colour")]
-            for name, title in names.items()]
-    head = ["", "training", "loss", r"acc.\ (\%)", "brightness", "colour", "colour (dB)"]
+    rows = [[*title, *values.cells(name, "loss", "acc", "error.brightness", "error.colour"),
+             *values.cells(f"{name}_mean", "colour")] for name, title in names.items()]
+    head = ["", "training", "loss", r"acc.\ (\%)", "brightness", "colour", "mean colour (dB)"]
     save_table("split", "llrrrrr", [head, RULE, *rows[:4], RULE, *rows[4:]])
 
     def of_both(key):
@@ -119,7 +122,9 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
             and v[f"{unet}.psnr"] > v[f"{cnn}.psnr"])
         yield f"C: {unet} has at most half of the error of brightness of {cnn}, and about its error of colour", (
             v[f"{unet}.error.brightness"] < v[f"{cnn}.error.brightness"] / 2
-            and abs(v[f"{unet}.error.colour"] / v[f"{cnn}.error.colour"] - 1) < 0.05)
+            and abs(v[f"{unet}.error.colour"] / v[f"{cnn}.error.colour"] - 1) < 0.05
+            and abs(v[f"{unet}_mean.colour"] - v[f"{cnn}_mean.colour"]) < 0.15)
+    yield "C: 25 epochs bring no more colour than 10", v["unet_e25.colour10"] > v["unet_e25.colour"] - 0.1
     yield "C: the UNet is ahead of the CNN in loss from the first epoch on", v["unet_e25.lead"] > 0
     for name, most in (("unet_e25", "upconv2"), ("unet_k3_f32", "finalconv")):
         accuracy = {block: v[f"{name}.cut.{block}.acc"] for block in JOINS}

@@ -31,8 +31,8 @@ def make(values: Values, horses: Horses) -> None:
     for block, (size, jump) in fields["unet"].items():
         seen = {}
         for stem, network in networks.items():
-            sides = {np.ptp(reach(gradient(network, block, unit, grey))) + 1 for unit in {i // jump for i in MIDDLE}}
-            seen[stem] = " or ".join(map(str, sorted(sides)))
+            maps = (gradient(network, block, unit, grey[:30]) for unit in {i // jump for i in MIDDLE})
+            seen[stem] = " or ".join(map(str, sorted({np.ptp(reach(magnitude)) + 1 for magnitude in maps})))
         gain = 2 * jump_before  # if this layer alone had gaps of one: its outer taps are a jump further away
         rows.append([code(block), str(jump), str(size), seen["cnn"], seen["unet"], str(fields["dunet"][block][0]),
                      seen["dunet"], f"$+{gain}$"])
