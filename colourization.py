@@ -147,7 +147,8 @@ class UNet(nn.Module):
         middle = self.rfconv(down2)
         up1 = self.upconv1(torch.cat([middle, down2], dim=1))
         up2 = self.upconv2(torch.cat([up1, down1], dim=1))
-        return self.finalconv(torch.cat([up2, x], dim=1))
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 has too few bits for the grey input
+            return self.finalconv(torch.cat([up2, x], dim=1))
 
 
 class DilatedUNet(UNet):

@@ -8,12 +8,9 @@ from contextlib import suppress
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from colour import torchrun
 from colour.cli import UserError
-
-LARGE_WEIGHT = 100  # at a ten times larger one, bfloat16's rounding of inputs, 1/512, moves logits by whole nats
 
 
 def pick_device(gpu: bool) -> torch.device:
@@ -37,15 +34,6 @@ def pick_device(gpu: bool) -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     raise UserError("PyTorch finds no GPU on this machine: leave out --gpu to run on the CPU")
-
-
-def suits_bf16(network: nn.Module, device: torch.device) -> bool:
-    """Whether training ``network`` in bfloat16 pays: it is faster on ``device``, and its 8 bits are enough.
-
-    They are not for weights in the thousands, as the best guess by grey needs (``start_from_grey``).
-    """
-    small = all(parameter.abs().max() < LARGE_WEIGHT for parameter in network.parameters())
-    return bool(small) and has_fast_bf16(device)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
