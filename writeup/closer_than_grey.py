@@ -18,34 +18,39 @@ import torch
 from torch import nn
 
 from colour import image_file, photos
+from colour.checkpoints import load, load_network
 from colour.cli import Parser, command
-from colour.decode import DECODERS, Colouring
+from colour.decode import DECODERS
 from colour.devices import pick_device
 from colour.files import ROOT
 from colour.palette import Palette
-from colourization import colour_in, load_model
+from colour.pixels import grey_of, to_rgb
+from colour.task import Classification
+from colourization import MODELS
 from load_data import load_cifar10
 
 WEIGHTS = [ROOT / "weights" / f"unet_k3_f32{suffix}.pkl" for suffix in ("", "_all")]
 
 
-def of_cifar(network: nn.Module, colouring: Colouring, images: torch.Tensor) -> torch.Tensor:
+@torch.no_grad()
+def of_cifar(network: nn.Module, task: Classification, images: torch.Tensor) -> torch.Tensor:
     """Return the mean squared errors of each picture of uint8 (N, 3, 32, 32): coloured, and grey (2, N)."""
     errors = []
     for batch in images.split(100):
-        rgb = batch.float() / 256
-        guesses = colour_in(network, batch, colouring), rgb.mean(dim=1, keepdim=True)
+        rgb = to_rgb(batch)
+        grey = grey_of(rgb)
+        guesses = task.colours(network(grey), grey), grey
         errors.append(torch.stack([(guess - rgb).square().mean(dim=(1, 2, 3)) for guess in guesses]))
     return torch.cat(errors, dim=1)
 
 
-def of_photos(network: nn.Module, colouring: Colouring, files: Iterable[Path], size: int) -> torch.Tensor:
+def of_photos(network: nn.Module, task: Classification, files: Iterable[Path], size: int) -> torch.Tensor:
     """Return the mean squared errors of each photograph: coloured, and grey (2, N)."""
     errors = []
     for file in files:
         image = image_file.read(file).convert("RGB")
         truth = np.asarray(image, dtype=np.float32) / 256
-        photos.colour(image, network, colouring, size)
+        photos.colour(image, network, task, size)
         guesses = np.asarray(image, dtype=np.float32) / 256, truth.mean(axis=-1, keepdims=True)
         errors.append([float(np.square(guess - truth).mean()) for guess in guesses])
     return torch.tensor(errors).T
@@ -70,15 +75,15 @@ def main(argv: list[str] | None = None) -> None:
     files = photos.find_photos(args.image) if args.image else []
     images = None if files else torch.from_numpy(load_cifar10(args.data)[1][0])
     for path in args.weights:
-        network, sidecar = load_model(path)
-        palette = Palette.load(ROOT / sidecar["palette"])
-        for decode in args.decode:
-            colouring = Colouring(palette, decode, keep_grey=True)
-            for size in args.size if files else [32]:
-                coloured, grey = of_photos(network, colouring, files, size) if files else of_cifar(
-                    network, colouring, images)
-                print(f"{path.stem}, {decode}, size {size}: {(coloured < grey).float().mean():.1%} of {len(grey):,} "
-                      f"closer, gain {gain(coloured, grey):+.2f} dB")
+        palette = Palette.load(ROOT / load(path)[1]["palette"])
+        for decoder in args.decode:
+            task = Classification(palette, decoder, keep_grey=True)
+            network, *_ = load_network(path, MODELS, task)
+            for size in args.size:
+                coloured, grey = of_photos(network, task, files, size) if files else of_cifar(network, task, images)
+                name = f"{path.stem}, {decoder}" + (f", size {size}" if files else "")
+                print(f"{name}: {(coloured < grey).float().mean():.1%} of {len(grey):,} closer, "
+                      f"gain {gain(coloured, grey):+.2f} dB")
                 for file, *errors in zip(files, coloured, grey):
                     print(f"    {file.stem:24} {gain(*errors):+.2f} dB")
 
