@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decode", nargs="+", choices=DECODERS, default=["mean", "annealed"], help="the decoders")
     parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: data/)")
     parser.add_argument("--image", nargs="+", metavar="FILE_OR_DIR", help="photographs to score instead of CIFAR-10")
-    parser.add_argument("--size", nargs="+", type=int, default=[photos.SIZE], metavar="N",
+    parser.add_argument("--size", nargs="+", type=int, default=[32], metavar="N",
                         help="the network sees a photograph reduced to N x N pixels")
     args = parser.parse_args(argv)
     pick_device(gpu=False)
