@@ -1,0 +1,86 @@
+"""Fixtures that several test files share. This file must stay light: the checker in tests/assignment loads it too."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colour.files import ROOT
+
+
+@pytest.fixture
+def run(capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a script's ``main`` in this process: returns its status, standard output and standard error."""
+
+    def run(main, *argv):
+        capsys.readouterr()
+        try:
+            status = main(list(map(str, argv)))
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(run) -> Callable[..., str]:
+    """Check that a script's ``main`` prints one line on standard error and ends with status 2; return the line."""
+
+    def refused(main, *argv):
+        status, out, error = run(main, *argv)
+        assert status == 2 and out == ""
+        assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n") and len(error) < 600
+        return error
+
+    return refused
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute in one thread: for small tensors, several threads only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def horses():
+    """The first 150 training horses with their labels, a ``PictureSet``. Do not change it."""
+    import torch
+
+    from colour.palette import Palette
+    from colour.training import PictureSet
+    from load_data import load_horses
+
+    images = load_horses()[0][:150]
+    return PictureSet(torch.from_numpy(images), torch.from_numpy(Palette.load().labels(images)))
+
+
+@pytest.fixture
+def small_unet(tmp_path) -> Path:
+    """The weights of a small UNet, without a sidecar."""
+    import torch
+
+    from colourization import UNet
+
+    torch.manual_seed(0)
+    torch.save(UNet(3, 4, 24).state_dict(), tmp_path / "small.pkl")
+    return tmp_path / "small.pkl"
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory) -> Path:
+    """A copy of the repository, without tests and pictures, in a folder whose name is not a plain word."""
+    tree = tmp_path_factory.mktemp("a copy é")
+    for name in ("colour", "weights"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "retrained"))
+    (tree / "data").mkdir()
+    shutil.copy(ROOT / "data" / "cifar10_horses.npz", tree / "data")
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, tree)
+    return tree
