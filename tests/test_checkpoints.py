@@ -157,8 +157,6 @@ MISMATCHES = {  # the network in the file, the flags, and what the one line must
     "DUNet as UNet": (("DUNet", 3, 4, 24), "--model UNet", "--model DUNet"),
     "UNet as DUNet": (("UNet", 3, 4, 24), "--model DUNet", "--model UNet"),
     "CNN as UNet": (("CNN", 3, 4, 24), "--model UNet", "--model CNN"),
-    "regression as CNN": (("RegressionCNN", 3, 4), "--model CNN", "colour_regression.py"),
-    "regression": (("RegressionCNN", 3, 4), "", "colour_regression.py"),
 }
 
 
@@ -170,6 +168,15 @@ def test_weights_that_do_not_fit_the_flags(case, file, refused_untouched):
     for main, job in (colourization.main, "--valid"), (activations.main, "7"):
         error = refused_untouched(main, job, "--checkpoint", file, *flags)
         assert fragment in error and str(file) in error
+
+
+def test_regression_weights_are_for_another_script(file, refused_untouched):
+    checkpoints.save(file, state("RegressionCNN"), {"model": "RegressionCNN"})
+    for flags in [], ["--model", "CNN"]:
+        error = refused_untouched(colourization.main, "--valid", "--checkpoint", file, *flags)
+        assert "colour_regression.py" in error and str(file) in error
+    error = refused_untouched(activations.main, 7, "--checkpoint", file, "--model", "CNN")  # which draws both kinds
+    assert "--model RegressionCNN" in error and str(file) in error
 
 
 @pytest.mark.parametrize("flags", ["--valid --checkpoint FILE", "--init FILE --checkpoint NEW -f 4", "--compare FILE",
@@ -434,7 +441,7 @@ ZIP, OLD = saved(state()), pytorch03(state())
 DAMAGES = {  # what is in the file, and a word of what is said about it
     "empty": (lambda: b"", "empty"),
     "web page": (lambda: b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "web page"),
-    "text": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "damaged"),
+    "text": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "Git LFS"),
     "picture": (lambda: b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "damaged"),
     "cut zip": (lambda: ZIP[:-100], "damaged"),
     "cut legacy": (lambda: OLD[:-100], "damaged"),
@@ -445,7 +452,7 @@ DAMAGES = {  # what is in the file, and a word of what is said about it
     "2**62 numbers": (lambda: claiming(2**62), "damaged"),
     "another zip": (lambda: ZIP.replace(b"data.pkl", b"some.txt"), "damaged"),
     "tar": (lambda: in_tar(state()), "damaged"),
-    "plain pickle": (lambda: pickle.dumps({"finalconv.weight": [1, 2]}), "damaged"),
+    "plain pickle": (lambda: pickle.dumps({"finalconv.weight": [1, 2]}), "torch.save"),
     "code": (lambda: saved(Evil("marker")), "system"),
     "whole model": (lambda: saved(make_network("CNN")), "model.state_dict()"),
     "whole model, legacy": (lambda: saved(make_network("CNN"), _use_new_zipfile_serialization=False), "model.state_dict()"),
