@@ -73,6 +73,12 @@ def small_unet(tmp_path) -> Path:
     return tmp_path / "small.pkl"
 
 
+@pytest.fixture
+def short(tmp_path) -> tuple:
+    """The flags of a training that takes a second: a small network and 100 pictures."""
+    return "-f", 4, "-e", 1, "--holdout", 4900, "--outdir", tmp_path / "out"
+
+
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory) -> Path:
     """A copy of the repository, without tests and pictures, in a folder whose name is not a plain word."""
