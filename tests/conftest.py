@@ -49,7 +49,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def horses():
+def few_horses():
     """The first 150 training horses with their labels, a ``PictureSet``. Do not change it."""
     import torch
 

@@ -59,12 +59,12 @@ def test_colours_of_regression_stay_in_range():
     assert torch.equal(Regression(keep_grey=True).colours(output, grey), keep_grey(rgb, grey))
 
 
-def test_the_truth_is_what_a_perfect_answer_gives():
-    rgb, labels = torch.rand(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
-    perfect = F.one_hot(labels, 3).permute(0, 3, 1, 2).float()
-    task = Classification(PALETTE)
-    assert torch.equal(task.truth(rgb, labels), task.colours(perfect, rgb[:, :1]))
-    assert torch.equal(Regression().truth(rgb, None), rgb)
+def test_a_photograph_has_mixed_colours_and_the_grey_of_the_input():
+    output, grey = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
+    task = Classification(PALETTE, "argmax", 0.5)
+    expected = keep_grey(decode(output, PALETTE, "annealed", 0.5), grey)
+    assert torch.equal(task.photograph().colours(output, grey), expected)
+    assert torch.equal(Regression().photograph().colours(output, grey), keep_grey(output.clamp(0, 1), grey))
 
 
 def test_summary_lines():
