@@ -317,7 +317,8 @@ def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys
     monkeypatch.setattr(os, "replace", fail_for_json)
     with pytest.raises(OSError):
         checkpoints.save(file, state("CNN"), {"model": "CNN"})
-    assert contents_of(file.parent).keys() == before.keys() and contents_of(file.parent)["net.json"] == before["net.json"]
+    after = contents_of(file.parent)
+    assert after.keys() == before.keys() and after["net.json"] == before["net.json"]
     weights, sidecar = checkpoints.load(file)
     assert same(weights, state("CNN")) and sidecar == {} and "other weights" in capsys.readouterr().err
 
@@ -455,7 +456,8 @@ DAMAGES = {  # what is in the file, and a word of what is said about it
     "plain pickle": (lambda: pickle.dumps({"finalconv.weight": [1, 2]}), "torch.save"),
     "code": (lambda: saved(Evil("marker")), "system"),
     "whole model": (lambda: saved(make_network("CNN")), "model.state_dict()"),
-    "whole model, legacy": (lambda: saved(make_network("CNN"), _use_new_zipfile_serialization=False), "model.state_dict()"),
+    "whole model, legacy": (lambda: saved(make_network("CNN"), _use_new_zipfile_serialization=False),
+                            "model.state_dict()"),
     "list": (lambda: saved([torch.zeros(3)]), "model.state_dict()"),
     "tensor": (lambda: saved(torch.zeros(3)), "model.state_dict()"),
     "nothing": (lambda: saved({}), "model.state_dict()"),

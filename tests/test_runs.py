@@ -61,9 +61,9 @@ def test_folders_that_cannot_be_written(refused, short, tmp_path, small_unet):
 
 
 def test_a_lock_is_for_one_checkpoint(tmp_path):
-    with training_lock(tmp_path / "a.pkl"), training_lock(tmp_path / "b.pkl"):
-        with pytest.raises(UserError, match="another run is training .*a.pkl"), training_lock(tmp_path / "a.pkl"):
-            pytest.fail("locked twice")
+    with (training_lock(tmp_path / "a.pkl"), training_lock(tmp_path / "b.pkl"),
+          pytest.raises(UserError, match="another run is training .*a.pkl"), training_lock(tmp_path / "a.pkl")):
+        pytest.fail("locked twice")
     with training_lock(tmp_path / "a.pkl"):
         pass
     assert not list(tmp_path.iterdir())

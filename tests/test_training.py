@@ -248,6 +248,6 @@ def test_progress_sees_every_batch(few_horses):
         totals.append(total)
         return itertools.chain(batches)
 
-    network = new_network()
-    assert len(list(train(network, few_horses, few_horses, Recipe(epochs=2, batch_size=40), TASK, progress=progress))) == 2
+    recipe = Recipe(epochs=2, batch_size=40)
+    assert len(list(train(new_network(), few_horses, few_horses, recipe, TASK, progress=progress))) == 2
     assert totals == [4, 4]
