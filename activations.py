@@ -7,6 +7,11 @@ Part E of the assignment. Writes PNG pictures to outputs/act7/: the horse in gre
 (UNet_downconv1.png, ...) and what it is unsure of (UNet_uncertainty.png).
 """
 
+if __name__ == "__main__":  # before PyTorch, whose import takes seconds
+    from colour.cli import exit_on_interrupt
+
+    exit_on_interrupt()
+
 import math
 import sys
 from contextlib import ExitStack

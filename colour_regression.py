@@ -3,6 +3,11 @@
     python colour_regression.py
 """
 
+if __name__ == "__main__":  # before PyTorch, whose import takes seconds
+    from colour.cli import exit_on_interrupt
+
+    exit_on_interrupt()
+
 import sys
 from pathlib import Path
 

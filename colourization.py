@@ -6,6 +6,11 @@ Programming assignment 2 of CSC321 (University of Toronto, 2018), parts B, C, D 
 convolutions, the networks built on them, and their training.
 """
 
+if __name__ == "__main__":  # before PyTorch, whose import takes seconds
+    from colour.cli import exit_on_interrupt
+
+    exit_on_interrupt()
+
 import math
 import sys
 from pathlib import Path

@@ -1,56 +1,100 @@
 """Batch files, the pickles of pictures and their labels that CIFAR-10 and ImageNet32 consist of."""
 
+import glob
 import operator
 import os
 import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from colour.cli import UserError, brief
+from colour.split import Labelled, Split
 from colour.untrusted import load_numpy_pickle
 
-IMAGENET32_FILE = re.compile(r"train_data_batch_(\d+)|val_data")
-IMAGENET32_MAX_BYTES = 800 << 20  # twice what a batch of 128,116 pictures takes
+IMAGENET32_TRAIN = tuple(f"train_data_batch_{i}" for i in range(1, 11))
+IMAGENET32_TEST = "val_data"
 IMAGENET32_LABELS = range(1, 1001)
+IMAGENET32_MAX_BYTES = 800 << 20  # twice the size of a batch of 128,116 pictures
 
-Arrays = tuple[np.ndarray, np.ndarray]  # pictures, uint8 (N, 3, 32, 32), and their labels, int64 (N,)
+PICKLE = re.compile(rb"\x80[\x02-\x05]|\(d|}q|}\(")  # how a pickled dictionary begins, the last three in protocols 0, 1
+
+OTHER_EDITIONS = {  # data that is not read here, and the names of its files, and of its folders with a slash
+    "CIFAR-100": r"cifar-100.*|meta(\.mat)?|fine_label_names\.txt",
+    "the binary edition of CIFAR-10": r"cifar-10-(binary|batches-bin).*|(data_batch_\d|test_batch)\.bin",
+    "the MATLAB edition of CIFAR-10": r"cifar-10-(matlab|batches-mat).*|(data_batch_\d|test_batch)\.mat",
+    "a packed edition of ImageNet32": r"imagenet32.*\.(zip|tar|tar\.gz|tgz)|(train_data_batch_\d+|val_data)\.(npz|zip)",
+}
 
 
 class Batches(NamedTuple):
     """What the batch files of a data set must be, and what to do if one is not."""
 
     dataset: str
-    length: int | None  # pictures in each, None for any number
-    max_bytes: int  # nothing larger is read
+    length: int | None  # pictures in each file, None for any number
+    max_bytes: int  # a larger file is refused
     labels: range
     remedy: str
 
 
-def load_imagenet32(folder: str | Path) -> tuple[Arrays, Arrays]:
-    """ImageNet32 (Chrabaszcz, Loshchilov and Hutter 2017): ``(x_train, y_train), (x_test, y_test)``.
+def find_imagenet32(folder: Path) -> Path | None:
+    """Return ``folder`` if it, or a folder up to two levels below, has a batch file of ImageNet32."""
+    return folder if find_batches(folder, (*IMAGENET32_TRAIN, IMAGENET32_TEST)) else None
 
-    ``folder`` holds ``val_data``, the test pictures, and ``train_data_batch_1`` to 10 or some of them; the
-    labels go from 1 to 1000. Raises ``UserError`` if there is none of them or one is damaged.
+
+def load_imagenet32(folder: str | Path) -> Split:
+    """Load ImageNet32 (Chrabaszcz, Loshchilov and Hutter 2017), the pictures of ``val_data`` for testing.
+
+    Some of the ten training batches are enough. The labels go from 1 to 1000. Raises ``UserError`` if there are no
+    training or no test pictures, or a file is damaged.
     """
-    batches = Batches("ImageNet32", None, IMAGENET32_MAX_BYTES, IMAGENET32_LABELS, "get it anew")
-    found = filter(None, map(IMAGENET32_FILE.fullmatch, os.listdir(folder)))
-    numbers = sorted(int(match[1]) for match in found if match[1])
-    train = [f"train_data_batch_{number}" for number in numbers or [1]]
-    return read_batches(folder, train, batches), read_batches(folder, ["val_data"], batches)
+    batches = Batches("ImageNet32", None, IMAGENET32_MAX_BYTES, IMAGENET32_LABELS, "download it again")
+    found = {path.name: path for path in reversed(find_batches(folder, (*IMAGENET32_TRAIN, IMAGENET32_TEST)))}
+    train = [found[name] for name in IMAGENET32_TRAIN if name in found] or [Path(folder, IMAGENET32_TRAIN[0])]
+    test = [found.get(IMAGENET32_TEST) or Path(folder, IMAGENET32_TEST)]
+    return Split(read_batches(train, batches), read_batches(test, batches))
 
 
-def read_batches(folder: str | Path, names: Sequence[str], batches: Batches) -> Arrays:
-    """The pictures and labels of batch files, of which one at a time is in memory beside the result.
+def find_batches(top: str | Path, names: Iterable[str]) -> list[Path]:
+    """Return the batch files with these names in ``top`` and up to two levels below it, the nearest first.
 
-    Nothing named in the files is imported or called. Raises ``UserError`` if one is missing or damaged.
+    There are none unless one of the files begins as a pickle: other things may have such a name. Hidden folders are
+    skipped.
     """
-    paths = [Path(folder, name) for name in names]
+    below = sorted(glob.glob("*/", root_dir=top)) + sorted(glob.glob("*/*/", root_dir=top))
+    paths = (Path(top, folder, name) for folder in ("", *below) for name in names)
+    found = list(filter(os.path.isfile, paths))
+    return found if any(map(_is_pickle, found)) else []
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return bool(PICKLE.match(file.read(2)))
+    except OSError:
+        return True  # reading it later says why it cannot be read
+
+
+def other_edition(path: Path) -> str | None:
+    """Return what data that cannot be read here is called, judged by the name of the file or of those in the folder."""
+    paths = [path.resolve(), *path.glob("*"), *path.glob("*/*"), *path.glob("*/*/*")]
+    found = [path.name + "/" * os.path.isdir(path) for path in paths]
+    for edition, names in OTHER_EDITIONS.items():
+        if any(re.fullmatch(names, name, re.IGNORECASE) for name in found):
+            return edition
+    return None
+
+
+def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
+    """Read the pictures and labels of batch files, one file at a time beside the result.
+
+    Nothing that the files name is imported or called. Raises ``UserError`` if one is missing or damaged.
+    """
     size = sum(min(path.stat().st_size, batches.max_bytes) for path in paths if path.exists())
-    x = np.empty((size // (3 * 32 * 32), 3, 32, 32), np.uint8)  # files hold no more; what stays unused is free
+    x = np.empty((size // (3 * 32 * 32), 3, 32, 32), np.uint8)  # at least as many as there are; the rest stays unused
     y = np.empty(len(x), np.int64)
     n = 0
     for path in paths:
@@ -58,11 +102,10 @@ def read_batches(folder: str | Path, names: Sequence[str], batches: Batches) -> 
         part = slice(n, n := n + len(labels))
         x[part], y[part] = pictures, labels
         del pictures, labels
-    return x[:n], y[:n]
+    return Labelled(x[:n], y[:n])
 
 
-def _read_batch(path: Path, batches: Batches) -> Arrays:
-    """The pictures and labels of one batch file, a pickle that Python 2 wrote, or Python 3."""
+def _read_batch(path: Path, batches: Batches) -> Labelled:
     dataset, length, max_bytes, numbers, remedy = batches
     try:
         with open(path, "rb") as file:
@@ -76,6 +119,6 @@ def _read_batch(path: Path, batches: Batches) -> Arrays:
         if y.shape != (len(x),) or not np.isin(y, numbers).all():
             raise ValueError(f"its labels are not {len(x):,} numbers from {numbers[0]} to {numbers[-1]}")
     except (OSError, pickle.UnpicklingError, AttributeError, LookupError, TypeError, ValueError,
-            ArithmeticError) as error:  # what a pickle of something else can lead to above
+            ArithmeticError) as error:  # a pickle of something else can raise any of these
         raise UserError(f"{path} is missing or is not a batch of {dataset} ({brief(error)}): {remedy}") from error
-    return x.reshape(-1, 3, 32, 32), y
+    return Labelled(x.reshape(-1, 3, 32, 32), y)

@@ -1,36 +1,45 @@
-"""How every script talks to its user: one-line errors, exit status 2, checked numbers."""
+"""Talk to the user: one-line errors, exit status 2, checked numbers, streams that may be missing."""
 
 import argparse
 import functools
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NoReturn
 
+CONTROLS = {code: "?" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\r\t"}
+
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, and what to do."""
+    """A mistake that the user can correct. The message is one line: what is wrong, and what to do."""
+
+
+def one_line(text: object) -> str:
+    """Return ``text`` with escapes for what a terminal should not get, such as line breaks in the name of a file."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text))
 
 
 def brief(error: Exception) -> str:
-    """What an exception says, on one line; some quote the file that they failed on."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return what an exception says, on one line; some quote the file that they failed on."""
+    return one_line(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that shows defaults in its help and ends a mistake with one line."""
+    """Parse arguments; show defaults in the help and report a mistake in one line."""
 
     def __init__(self, **kwargs):
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Appends ``(default: X)`` where there is a default worth showing."""
+    """Append ``(default: X)`` where there is a default worth showing."""
 
     def _get_help_string(self, action):
         if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)) or "default" in action.help:
@@ -39,46 +48,100 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def warn(message: str) -> None:
-    """Say something on standard error that is no failure."""
-    print(f"warning: {message}", file=sys.stderr)
+    """Print a warning to standard error."""
+    print(f"warning: {one_line(message)}", file=sys.stderr)
+
+
+class _Stream:
+    """Write to a text stream, without control characters; if the stream fails, drop the text and go on.
+
+    The work matters more than its messages, so a stream that is full or whose reader has gone becomes the null device.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text.translate(CONTROLS))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, method: Callable, *values) -> None:
+        try:
+            method(*values)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            if not isinstance(error, BrokenPipeError):
+                warn(f"{self._stream.name}: {error.strerror}; the output is lost")
+
+
+@contextmanager
+def _safe_streams() -> Iterator[None]:
+    """Give the process its three standard streams, and let none of them fail."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file opened takes the place of a stream
+        pass
+    os.close(descriptor)
+    out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    with redirect_stdout(out), redirect_stderr(err):
+        for stream in out, err:  # a terminal that cannot show a letter shows its code
+            if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            yield
+        finally:
+            out.flush()
+            err.flush()
+
+
+def exit_on_interrupt() -> None:
+    """Let Ctrl-C end the process at once with status 130, until ``command`` takes over.
+
+    Scripts call this before they import PyTorch, which takes seconds and answers Ctrl-C with a traceback.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, _exit)
+
+
+def _exit(number, frame) -> NoReturn:
+    with suppress(OSError):
+        os.write(2, b"interrupted\n")
+    os._exit(130)
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a script's ``main(argv=None)``: expected failures end in one line, not a traceback.
 
-    A ``UserError`` or a failing file operation exits with status 2, Ctrl-C with 130; a reader of
-    standard output that went away (``| head -1``) ends the script quietly with 1.
+    A ``UserError`` or a failing file operation exits with status 2, Ctrl-C with 130. A standard stream that is closed,
+    full or not read to its end changes nothing.
     """
 
     @functools.wraps(main)
     def run(argv=None):
-        for stream in sys.stdout, sys.stderr:  # a name that the terminal cannot show is no failure
-            if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            status = main(argv) or 0
-            sys.stdout.flush()
-            return status
-        except UserError as error:
-            message = str(error)
-        except BrokenPipeError:
-            # The interpreter flushes standard output once more at exit: give it somewhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
-        except OSError as error:
-            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            raise SystemExit(130) from None
-        line = "".join(letter if letter.isprintable() else " " for letter in message)  # names may come from files
-        print(f"error: {' '.join(line.split())}", file=sys.stderr)
-        raise SystemExit(2)
+        if signal.getsignal(signal.SIGINT) is _exit:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        with _safe_streams():
+            try:
+                return main(argv) or 0
+            except UserError as error:
+                message = error
+            except OSError as error:
+                message = f"{error.filename}: {error.strerror}" if error.filename else error
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                raise SystemExit(130) from None
+            print(f"error: {one_line(' '.join(str(message).split()))}", file=sys.stderr)
+            raise SystemExit(2)
 
     return run
 
 
 def number(kind: type, low: float, high: float = float("inf"), *, odd: bool = False):
-    """An argparse type: a finite ``kind`` (int or float) from ``low`` to ``high``, both included."""
+    """Return an argparse type: a finite ``kind`` (int or float) from ``low`` to ``high``, both included."""
 
     def parse(text: str):
         try:
@@ -95,9 +158,9 @@ def number(kind: type, low: float, high: float = float("inf"), *, odd: bool = Fa
 
 
 def folder_for(path: str | Path, flag: str) -> Path:
-    """The folder of results at ``path``, made if missing; ``UserError`` if nothing can be written there.
+    """Return the folder of results at ``path``, made if missing.
 
-    Called before minutes of work whose result would have no place to go.
+    Raises ``UserError`` if nothing can be written there, so that a long run cannot fail at its first save.
     """
     path = Path(path)
     try:

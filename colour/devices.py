@@ -1,9 +1,13 @@
-"""What to compute on, and in what, to get the most of a machine."""
+"""Choose what to compute on, with how many threads and in which precision, to get the most of a machine."""
 
 import ctypes
+import itertools
+import math
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -17,19 +21,18 @@ LARGE_WEIGHT = 100  # at a ten times larger one, bfloat16's rounding of inputs, 
 
 
 def pick_device(gpu: bool) -> torch.device:
-    """The CPU, or with ``gpu`` the machine's accelerator; ``UserError`` if it has none.
+    """Return the CPU, or with ``gpu`` the machine's accelerator; raise ``UserError`` if it has none.
 
     Where ``torchrun`` started several processes, each takes the GPU of its number. Call this first:
-    denormal numbers count as 0 in the threads that the CPU's work starts from then on.
-    Gradients of colours out of the question are denormal, and made training three times slower.
+    denormal numbers count as 0 in the threads that are started from then on.
+    The gradients of very unlikely colours are denormal, and made training three times slower.
     """
     for dtype in np.float32, np.float64:
         np.finfo(dtype)  # numpy looks at denormals once, and before 2.4 warned if they were gone
     torch.set_flush_denormal(True)
     _keep_freed_memory()
     if not gpu:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(min(torch.get_num_threads(), cores))  # more only get in each other's way
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cpus()))  # more would wait for each other
         return torch.device("cpu")
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 is to mean it: TF32 rounds inputs to 11 bits
@@ -39,8 +42,47 @@ def pick_device(gpu: bool) -> torch.device:
     raise UserError("PyTorch finds no GPU on this machine: leave out --gpu to run on the CPU")
 
 
+def usable_cpus(root: str | Path = "/") -> int:
+    """Return how many CPUs this process can keep busy, by its affinity and by the quotas of Linux's control groups.
+
+    ``root`` is where proc/ and sys/ are. A quota holds for a group and all below it: containers, batch systems.
+    """
+    cpus = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    with suppress(OSError, ValueError):  # another system
+        for line in Path(root, "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)  # without controllers: version 2
+            if not controllers or "cpu" in controllers.split(","):
+                top = Path(root, "sys/fs/cgroup", "cpu" if controllers else "")
+                group = PurePosixPath(group.lstrip("/"))
+                cpus += [_quota(top / folder) for folder in (group, *group.parents)]
+    return max(1, int(min(cpus)))
+
+
+def _quota(folder: Path) -> float:
+    """Return how many CPUs a control group may use, infinity if there is no limit."""
+    with suppress(OSError, ValueError):  # no such file; "max"
+        if (file := folder / "cpu.max").exists():
+            quota, period = file.read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if float(quota) > 0:
+            return float(quota) / float(period)
+    return math.inf
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute with ``count`` threads in the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def suits_bf16(network: nn.Module, device: torch.device) -> bool:
-    """Whether training ``network`` in bfloat16 pays: it is faster on ``device``, and its 8 bits are enough.
+    """Tell whether training ``network`` in bfloat16 pays: it is faster on ``device``, and its 8 bits are enough.
 
     They are not for weights in the thousands, as the best guess by grey needs (``start_from_grey``).
     """
@@ -49,26 +91,23 @@ def suits_bf16(network: nn.Module, device: torch.device) -> bool:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether convolutions are faster in bfloat16: GPUs are asked, CPUs are timed.
+    """Tell whether convolutions are faster in bfloat16: GPUs say so, CPUs are timed.
 
-    What a CPU says of itself is not enough: with AVX512-BF16 some are twice as fast as in float32, others half
-    as fast. In one thread the times are the same beside other work.
+    The features of a CPU are not enough: some with AVX512-BF16 are twice as fast as in float32, others half as fast.
+    One thread is timed, because its times hardly change beside other work.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    least = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for _ in range(20):
-        for dtype in least:
+    least = {torch.float32: math.inf, torch.bfloat16: math.inf}
+    with threads(1):
+        for _, dtype in itertools.product(range(20), least):
             x, weight = (torch.ones(shape).to(dtype, memory_format=torch.channels_last)
                          for shape in ((4, 64, 16, 16), (64, 64, 3, 3)))
             start = time.perf_counter()
             F.conv2d(x, weight, padding=1)
             least[dtype] = min(least[dtype], time.perf_counter() - start)
-    torch.set_num_threads(threads)
     return least[torch.bfloat16] < 0.8 * least[torch.float32]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,27 +56,32 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[bool]:
-    """Whether the lock file ``path`` could be had; it is held within, and goes when its process goes, however it ends.
+def locked(path: str | Path, waiting: str = "") -> Iterator[bool]:
+    """Hold an exclusive lock on the file ``path`` and yield True, or yield False if another process holds it.
 
-    Windows and some network drives have no such locks: there everybody gets it.
+    If ``waiting`` is given, print it to standard error and wait for the other process instead. The system frees the
+    lock when the process exits. Windows and some network drives have no such locks: there everybody gets it.
     """
-    with open(path, "a") as file:
-        try:
-            import fcntl
+    while True:
+        with open(path, "a") as file:
+            try:
+                import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waiting:
+                    yield False
+                    return
+                print(waiting, file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except (ImportError, OSError):
+                pass
+            # The holder removes the file at the end, so this may lock a file that no longer exists: try again.
+            if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
+                continue
+            try:
+                yield True
+            finally:
+                with suppress(OSError):
+                    os.unlink(path)
             return
-        except (ImportError, OSError):
-            pass
-        # Its holder removes it at the end, so what was opened may be a file that is there no more.
-        if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            with suppress(OSError):
-                os.unlink(path)

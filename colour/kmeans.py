@@ -1,4 +1,4 @@
-"""Learn a palette: k-means over the colours of all training pixels of a category, or of pictures of one's own.
+"""Learn a palette: k-means over the colours of all training pixels of a category, or of your own pictures.
 
     python -m colour.kmeans -k 24
     python -m colour.kmeans -k 24 --data FOLDER -o my.npy
@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 
 from colour.cli import Parser, UserError, command, folder_for, number
+from colour.datasets import choose, load_category
 from colour.files import ROOT
 from colour.palette import MAX_COLOURS, Palette
-from load_data import CIFAR10_DATA, choose, load_category
 
-STARTS = 4  # k-means ends in a local optimum: the best of this many, by mean distance
+STARTS = 4  # k-means ends in a local optimum: take the best of so many, by mean distance
 
 
 def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, float]:
     """Cluster the pixels of ``images``, uint8 (N, 3, H, W), into ``k`` colours.
 
-    Returns the palette, its colours from dark to bright, and the mean distance of a pixel to its
-    nearest centre (RGB in [0, 1)). Raises ``UserError`` if the images have fewer than ``k`` colours.
+    Returns the palette, sorted from dark to bright, and the mean distance of a pixel to its nearest centre
+    (RGB in [0, 1)). Raises ``UserError`` if the images have fewer than ``k`` colours.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     counts = np.zeros(1 << 24, np.int64)
-    for start in range(0, len(images), 1000):  # bounds the memory, whatever N
+    for start in range(0, len(images), 1000):  # so that memory does not grow with N
         codes, found = np.unique(_codes(images[start:start + 1000]), return_counts=True)
         counts[codes] += found
     codes = np.flatnonzero(counts)
@@ -39,7 +39,7 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
     best = math.inf, None
     for start in range(STARTS):
         # Each distinct colour once, weighted by its frequency: the same objective, several times faster.
-        with threadpool_limits(2):  # sums of two threads come out the same in either order, of more they may not
+        with threadpool_limits(2):  # a sum of two parts is the same in either order, a sum of more may not be
             means = KMeans(k, n_init=1, tol=1e-6, random_state=seed + start).fit(colours, sample_weight=counts)
         centres = means.cluster_centers_
         distance = np.average(np.linalg.norm(colours - centres[means.labels_], axis=1), weights=counts)
@@ -49,7 +49,7 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
 
 
 def _codes(images: np.ndarray) -> np.ndarray:
-    """The 24 bits of each pixel of uint8 (N, 3, H, W) as one number (N, H, W)."""
+    """Return the 24 bits of each pixel of uint8 (N, 3, H, W) as one number (N, H, W)."""
     red, green, blue = images.astype(np.int32).transpose(1, 0, 2, 3)
     return red << 16 | green << 8 | blue
 
@@ -68,10 +68,10 @@ def main(argv=None):
     parser.add_argument("--overwrite", action="store_true", help="replace an existing palette")
     args = parser.parse_args(argv)
 
-    kind, category = choose(args.category, args.data)
-    if kind != CIFAR10_DATA and args.output is None:
-        raise UserError(f"{args.data} holds {kind}: say with -o FILE where their palette goes, such as -o my.npy")
-    name = f"colour_kmeans{args.colours}_cat{'all' if category is None else category}.npy"
+    dataset, _, label = choose(args.category, args.data)
+    if args.output is None and not dataset.palettes:
+        raise UserError(f"{args.data} holds {dataset.name}: say with -o FILE where its palette goes, such as -o my.npy")
+    name = f"colour_kmeans{args.colours}_{dataset.palettes}{'all' if label is None else label}.npy"
     output = Path(args.output or ROOT / "colour" / name)
     folder_for(output.parent, "-o")
     images, _ = load_category(args.category, args.data)
@@ -80,7 +80,7 @@ def main(argv=None):
     print(f"mean distance of a pixel to its nearest colour: {distance:.4f}")
     if output.exists() and not args.overwrite:
         existing = Palette.load(output).centres
-        # The last bits depend on the machine: a colour within one step of a byte is the same colour.
+        # The last bits depend on the machine: colours within one step of a byte are the same.
         if existing.shape != palette.centres.shape or abs(existing - palette.centres).max() > 1 / 256:
             raise UserError(f"{output} exists and differs: choose another -o, or give --overwrite")
         print(f"{output} holds these colours")

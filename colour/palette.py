@@ -26,7 +26,7 @@ class Palette:
 
     @property
     def name(self) -> str:
-        """How a sidecar names it: its path, from the repository's root where it lies there."""
+        """Return its path, from the repository's root if it lies there; a sidecar names it so."""
         path = self.path.resolve()
         return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
@@ -37,8 +37,8 @@ class Palette:
     def load(cls, path: str | Path = DEFAULT) -> "Palette":
         """Read a ``.npy`` file: plain (K, 3) numbers, or the original assignment's pickled pair.
 
-        That older form is an object array (centres, distortion) pickled by Python 2; nothing but
-        arrays is unpickled. Raises ``UserError`` when the file is missing or is not a palette.
+        The pair is an object array (centres, distortion) pickled by Python 2; only arrays are unpickled.
+        Raises ``UserError`` if the file is missing or is not a palette.
         """
         path = Path(path)
         if not path.is_file():
@@ -49,7 +49,7 @@ class Palette:
         data = path.read_bytes()
         try:
             centres = _read_npy(data)
-        except Exception as error:  # a damaged or foreign file fails in every way there is
+        except Exception as error:  # a damaged file can raise anything
             raise UserError(f"{path} is not a palette, a .npy file of K x 3 numbers "
                             f"({brief(error)})") from error
         if centres.ndim != 2 or centres.shape[1] != 3 or not 2 <= len(centres) <= MAX_COLOURS:
@@ -60,22 +60,22 @@ class Palette:
         return cls(centres.astype(np.float32), path)
 
     def save(self, path: str | Path) -> None:
-        """Write the centres as a plain float32 ``.npy`` file, all of it or nothing."""
+        """Write the centres as a plain float32 ``.npy`` file, completely or not at all."""
         with atomic_write(path) as file:
             np.save(file, self.centres, allow_pickle=False)
 
     def sha256(self) -> str:
-        """SHA-256 of the palette's ``.npy`` file; one read from the older form has it once saved anew."""
+        """Return the SHA-256 of the palette as a plain ``.npy`` file, whatever form it was read from."""
         file = io.BytesIO()
         np.save(file, self.centres, allow_pickle=False)
         return hashlib.sha256(file.getvalue()).hexdigest()
 
     def labels(self, images: np.ndarray) -> np.ndarray:
-        """The nearest centre of each pixel (Euclid in RGB, the lower index on a tie).
+        """Find the nearest centre of each pixel (Euclid in RGB, the lower index on a tie).
 
         ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W). Colours are looked up in cells of 4 x 4 x 4.
-        What is nearest to one centre is convex (its Voronoi region): where that is the same at all eight corners of
-        a cell, it is within. Only in the other cells are pixels compared with all centres.
+        The colours nearest to one centre form a convex region (Voronoi). If all eight corners of a cell have the same
+        nearest centre, so has the whole cell. Only in the other cells is a pixel compared with all centres.
         """
         corner = torch.arange(0, 257, 4)
         nearest = self._nearest(torch.cartesian_prod(corner, corner, corner)).view(65, 65, 65)
@@ -83,7 +83,7 @@ class Palette:
         corners = torch.stack([nearest[ends] for ends in itertools.product((near, far), repeat=3)])
         cells = torch.where((corners == corners[0]).all(dim=0), corners[0], -1).flatten()
         labels = torch.empty(len(images), *images.shape[2:], dtype=torch.uint8)
-        for part, found in zip(torch.from_numpy(images).split(100), labels.split(100)):  # which the cache holds
+        for part, found in zip(torch.from_numpy(images).split(100), labels.split(100)):  # so many stay in the cache
             red, green, blue = (part >> 2).int().unbind(dim=1)
             label = cells[red << 12 | green << 6 | blue]
             unsure = (label < 0).nonzero(as_tuple=True)
@@ -92,25 +92,25 @@ class Palette:
         return labels.numpy()
 
     def _nearest(self, colours: torch.Tensor) -> torch.Tensor:
-        """The nearest centre, int16 (N,), of colours (N, 3) in bytes.
+        """Find the nearest centre, int16 (N,), of colours (N, 3) in bytes.
 
-        Of its squared distance |x|^2 - 2 x.c + |c|^2 to a centre c, the first term is the same for all: the nearest has
-        the largest x.c - |c|^2 / 2.
+        The squared distance of x to a centre c is |x|^2 - 2 x.c + |c|^2. Its first term is the same for all centres,
+        so the nearest one has the largest x.c - |c|^2 / 2.
         """
-        centres = torch.from_numpy(self.centres).double()  # in which the products with bytes are exact
+        centres = torch.from_numpy(self.centres).double()  # their products with bytes are exact
         offsets = centres.square().sum(dim=1) / -2
-        parts = colours.split(20_000)  # whose scores the cache holds
+        parts = colours.split(20_000)  # the scores of so many stay in the cache
         scores = (torch.addmm(offsets, part.double(), centres.T / 256) for part in parts)
-        return torch.cat([score.max(dim=1).indices for score in scores]).short()  # of a tie, the first
+        return torch.cat([score.max(dim=1).indices for score in scores]).short()  # the first of a tie
 
     def rgb(self, labels: torch.Tensor) -> torch.Tensor:
-        """The colours of labels (N, H, W), as float32 RGB (N, 3, H, W) in [0, 1)."""
+        """Return the colours of labels (N, H, W) as float32 RGB (N, 3, H, W) in [0, 1)."""
         centres = torch.from_numpy(self.centres).to(labels.device)
         return centres[labels.long()].permute(0, 3, 1, 2)
 
 
 def _read_npy(data: bytes) -> np.ndarray:
-    """The centres in the bytes of a ``.npy`` file; no size that its header claims is believed."""
+    """Return the centres in the bytes of a ``.npy`` file, whose header is checked against its size."""
     file = io.BytesIO(data)
     shape, fortran_order, dtype = npy_header(file, len(data))
     body = data[file.tell():]

@@ -8,10 +8,11 @@ megapixels: 0.43 to 0.51 GB in all, of which Python and PyTorch are 0.3).
 """
 
 import math
-import re
+import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
@@ -19,12 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 from colour import image_file
-from colour.cli import UserError
+from colour.cli import UserError, one_line
 from colour.decode import keep_grey
-from colour.files import atomic_write, display_path
+from colour.devices import threads
+from colour.files import atomic_write, display_path, sha256
+from colour.picture_folder import find_pictures
 from colour.task import Task
 
 # Chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows green over
@@ -32,29 +36,37 @@ from colour.task import Task
 TILE = 512  # pixels; three channels of floats for one are 3 MB
 RADIUS, EPSILON = 1, 1e-3  # of the guided filter: pixels of the network's picture, squared grey in [0, 1]
 COMPARE_WIDTH, GAP = 1600, 8  # pixels
-EARLIER = re.compile(r"_(CNN|D?UNet|RegressionCNN)(_compare)?\.png$")  # what an earlier run wrote
+LONGEST = 150  # bytes of a photo's name that its results keep; file systems allow 255 for all of it
+ORIGIN = "Colourized from"  # a text in every result: the SHA-256 of the photo
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
-    """The photos named, and in folders all with a suffix of a picture, in any depth and sorted; each once.
+    """Find the photos: the files named, and all pictures at any depth in the folders named, sorted; each once.
 
-    In folders, hidden files and what an earlier run wrote are passed over. Raises ``UserError`` for a
-    path that does not exist, and when nothing is found.
+    Skips results of earlier runs in folders. Raises ``UserError`` for a path that does not exist, and if nothing is
+    found.
     """
-    suffixes, found = image_file.suffixes(), {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise UserError(f"--image: there is no {path}")
-        if not path.is_dir():
-            found.setdefault(path.resolve(), path)
-            continue
-        for file in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.suffix.lower() in suffixes and not (hidden or EARLIER.search(file.name)) and file.is_file():
-                found.setdefault(file.resolve(), file)
+    found = {}
+    for path in paths:
+        if not os.path.exists(path):  # nor does "", which an unset variable leaves
+            raise UserError(f"--image: there is no {path}" if path else "--image: the name is empty")
+        if os.path.isdir(path):
+            files = sorted(Path(file.path) for file in find_pictures(path))
+            files = [file for file in files if not _origin(file)]
+        else:
+            files = [Path(path)]
+        for file in files:
+            found.setdefault(file.resolve(), file)
     if not found:
         raise UserError(f"--image: no pictures in {', '.join(map(str, paths))}")
     return list(found.values())
+
+
+def _origin(path: Path) -> str | None:
+    """Return the SHA-256 of the photo that a result was made from, ``None`` for any other file."""
+    with suppress(Exception), Image.open(path, formats=["PNG"]) as image:
+        return image.info.get(ORIGIN)
+    return None
 
 
 def _reduced(image: Image.Image, scale: float) -> Image.Image:
@@ -92,6 +104,7 @@ def guided(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     return np.stack([mean(a), mean(b)])
 
 
+@threads(1)  # a second one gains nothing here, and beside other work they wait for each other
 @torch.inference_mode()
 def tint(image: Image.Image, coefficients: np.ndarray) -> None:
     """Colour an RGB or RGBA picture in place, by the ``guided`` coefficients (2, 3, h, w) enlarged to its size.
@@ -135,11 +148,12 @@ def side_by_side(pictures: list[Image.Image], below: bool) -> Image.Image:
     return sheet
 
 
-def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: Path, compare: Path) -> None:
-    """Write a photo coloured to ``result``, and beside its grey and its own colours, if any, to ``compare``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of a size that is checked and of metadata that are not used
-        image = image_file.read(path)
+def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: Path, compare: Path) -> str | None:
+    """Write a photo coloured to ``result``, and beside its grey and its own colours, if any, to ``compare``.
+
+    Returns a warning if the file has faults.
+    """
+    image = image_file.read(path)
     panorama = image.width > 2 * image.height
     scale = (COMPARE_WIDTH if panorama else (COMPARE_WIDTH - 2 * GAP) // 3) / max(image.size)
     original = _reduced(image, scale)
@@ -147,40 +161,65 @@ def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: P
     has_colour = image_file.has_colour(grey)
     grey[..., :3] = grey[..., :3].mean(axis=-1, keepdims=True).round()
     colour(image, network, task, size)
+    text, warning = PngInfo(), image.info.pop("warning", None)
+    text.add_text(ORIGIN, sha256(path))
     with atomic_write(result) as file:
-        image.save(file, "PNG", compress_level=3)  # a tenth larger than by default, in half the time
+        # A tenth larger than by default, in half the time.
+        image.save(file, "PNG", compress_level=3, pnginfo=text, **image.info)
     pictures = [Image.fromarray(grey), _reduced(image, scale), *([original] if has_colour else [])]
     sheet = side_by_side(pictures, below=panorama)
     with atomic_write(compare) as file:
-        sheet.save(file, "PNG")
+        sheet.save(file, "PNG", pnginfo=text)
+    return warning
 
 
+def _result_names(path: Path, suffix: str) -> Iterator[tuple[str, str]]:
+    """Yield names for the result and the comparison of a photo, the best first."""
+    stem = path.stem
+    while len(os.fsencode(stem)) > LONGEST:
+        stem = stem[:-1]
+    for number in count(1):
+        name = stem + (f"-{number}" if number > 1 else "") + f"_{suffix}"
+        yield f"{name}.png", f"{name}_compare.png"
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_no_warnings()  # Pillow's, about sizes, which are checked, and about metadata
 def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *, outdir: Path, suffix: str,
                  size: int = 32) -> int:
-    """Colour the photos in ``paths``, files and folders, into ``outdir``: the exit status, 1 if any failed.
+    """Colour the photos in ``paths``, files and folders, one by one; a faulty one is reported and skipped.
 
-    Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is
-    taken by an input or by another photo's result. Raises ``UserError`` as ``find`` does.
+    Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is taken by an input,
+    by a result of another photo, now or in an earlier run, or by a file that is no result. Returns the exit status,
+    1 if a photo failed. Raises ``UserError`` as ``find_photos`` does.
     """
     from tqdm import tqdm
 
     files = find_photos(paths)
     taken = {str(file.resolve()).casefold() for file in files}
-    failures = []
+    messages, status = [], 0
     for path in tqdm(files, "photos", leave=False, disable=None if len(files) > 1 else True, unit="photo"):
-        for number in count(1):
-            name = path.stem + (f"-{number}" if number > 1 else "")
-            results = [outdir / f"{name}_{suffix}{end}.png" for end in ("", "_compare")]
-            keys = {str(result.resolve()).casefold() for result in results}
-            if not keys & taken:
-                break
-        taken |= keys
         try:
-            colour_file(path, network, task, size, *results)
+            digest = sha256(path)
+            for names in _result_names(path, suffix):
+                results = [outdir / name for name in names]
+                keys = {str(result.resolve()).casefold() for result in results}
+                if not keys & taken and all(_origin(result) == digest for result in results if result.is_file()):
+                    break
+            taken |= keys
+            warning = colour_file(path, network, task, size, *results)
+            tqdm.write(one_line(f"{path}: {display_path(results[0])}"))
+            if warning:
+                messages.append(f"warning: {path}: {warning}")
         except (UserError, OSError) as error:
-            failures.append(f"error: {path}: {' '.join(str(error).split())}")
-        else:
-            tqdm.write(f"{path}: {display_path(results[0])}")
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return 1 if failures else 0
+            messages.append(f"error: {path}: {' '.join(str(error).split())}")
+            status = 1
+    for message in messages:
+        print(one_line(message), file=sys.stderr)
+    return status

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unicodedata
 import warnings
+from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -23,47 +24,49 @@ from colour.files import atomic_write
 from colour.untrusted import load_npz
 
 SIDE = 32
-DECODED = 3 * SIDE  # of JPEGs, the least side: the filter that reduces it from there is better than the decoder's
+DECODED = 3 * SIDE  # JPEGs are decoded no smaller: from here on our filter is better than the decoder's
 FEWEST = 12
 USED, GREY, UNREADABLE = range(3)  # what became of a file
+THREADS = 4  # at most, because each may hold a picture of 50 megapixels: 0.2 to 0.4 GB
+EDITION = 2  # to be raised when other pixels are made of the same files: caches are made again
+# Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
+SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
+                  "__macosx", "lost+found", "system volume information"}
+HEIC = {".heic", ".heif", ".hif"}  # Pillow needs another package for these
 
 
 class File(NamedTuple):
     """A file with the suffix of a picture."""
 
-    test: bool  # whether it is one to test with, by ``is_test``
-    name: str  # from the folder on, with slashes, in Unicode's composed form
+    test: bool  # for testing or for training, see is_test
+    name: str  # path from the folder on, with slashes, in Unicode's composed form
     size: int  # bytes
-    time: int  # when it was changed, in nanoseconds
+    time: int  # of the last change, in nanoseconds
     path: str
 
 
 def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures at any depth in ``folder``: x_train, x_test as uint8 (N, 3, 32, 32), each sorted by name.
+    """Load the pictures at any depth in ``folder``: x_train, x_test as uint8 (N, 3, 32, 32), each sorted by name.
 
-    One in six, by ``is_test``, is a test picture. Those without colour, from which none can be learnt,
-    and those that cannot be read are left out with a warning. What was made of the files is kept in
-    ``cache_folder`` until the name, the size or the date of any file changes, or one that could not be
-    read can be. Raises ``UserError`` if fewer than ``FEWEST`` are left, or none to train on or to test with.
+    One in six is a test picture, see ``is_test``. Pictures without colour, which have none to teach, and unreadable
+    ones are left out with a warning. The result is kept in ``cache_folder`` until the name, size or date of a file
+    changes, or an unreadable file can be read. Raises ``UserError`` if fewer than ``FEWEST`` pictures are left, or
+    none to train on or to test with.
     """
     files = find_pictures(folder)
     if not files:
-        raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix "
-                        "that Pillow reads")
-    facts = PIL.__version__, SIDE, [file[:-1] for file in files]
+        raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix of a picture")
+    facts = EDITION, PIL.__version__, SIDE, [file[:-1] for file in files]
     key = hashlib.sha256(repr(facts).encode()).digest()
     place = os.fsencode(os.path.realpath(folder))
     cache = cache_folder() / f"pictures-{hashlib.sha256(place).hexdigest()[:16]}.npz"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, here as it would not hold for one thread alone
+        warnings.simplefilter("ignore")  # Pillow's; set here because the setting is not for one thread alone
         x, fates = _load(cache, key, files) or _make(cache, key, files)
 
     too_large = f"or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
     for fate, what in (UNREADABLE, f"which cannot be read {too_large}"), (GREY, "which have no colour"):
-        names = sorted(files[i].name for i in np.flatnonzero(fates == fate))
-        if names:
-            warn(f"left out {len(names):,} of the {len(files):,} pictures in {folder}, {what}: "
-                 + ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else ""))
+        _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, what)
     training = sum(not file.test for file, fate in zip(files, fates) if fate == USED)
     if len(x) < FEWEST or not 0 < training < len(x):
         raise UserError(f"{folder} has {training} pictures to train on and {len(x) - training} to test with, "
@@ -72,44 +75,79 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_pictures(folder: str | Path) -> list[File]:
-    """The files at any depth in ``folder`` with the suffix of a picture, those to test with last; no hidden ones."""
-    suffixes = image_file.suffixes()
-    files = []
-    for parent, folders, names in os.walk(folder, onerror=lambda error: warn(f"{error.filename}: {error.strerror}")):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = os.path.join(parent, name)
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in suffixes and not name.startswith(".") and os.path.isfile(path):
-                name = unicodedata.normalize("NFC", os.path.relpath(path, folder).replace(os.sep, "/"))
-                status = os.stat(path)
-                files.append(File(is_test(name), name, status.st_size, status.st_mtime_ns, path))
+    """Find the files at any depth in ``folder`` with the suffix of a picture, those to test with last.
+
+    Warns of folders that cannot be read, and of HEIC pictures if the package that reads them is not installed.
+    """
+    suffixes, files, heic = image_file.suffixes(), [], []
+    for path in walk(folder, onerror=lambda error: warn(f"{error.filename}: {error.strerror}")):
+        name = unicodedata.normalize("NFC", os.path.relpath(path, folder).replace(os.sep, "/"))
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in suffixes:
+            status = os.stat(path)
+            files.append(File(is_test(name), name, status.st_size, status.st_mtime_ns, path))
+        elif suffix in HEIC:
+            heic.append(name)
+    _warn_left_out(heic, "HEIC ", folder, "which the package pillow-heif reads (pip install pillow-heif)")
     return sorted(files)
 
 
+def has_pictures(folder: str | Path) -> bool:
+    """Tell if any file in ``folder`` has the suffix of a picture."""
+    suffixes = image_file.suffixes() | HEIC
+    return any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder))
+
+
+def walk(folder: str | Path, onerror=None) -> Iterator[str]:
+    """Yield the paths of the files at any depth in ``folder``, each folder once, but no hidden ones.
+
+    Links to folders are followed after everything else, and not to a folder above, which would be a loop.
+    """
+    seen, tops = set(), [str(folder)]
+    for top in tops:  # the list grows meanwhile
+        for parent, folders, names in os.walk(top, onerror=onerror):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders
+                                if not name.startswith(".") and name.lower() not in SYSTEM_FOLDERS)
+            links = filter(os.path.islink, (os.path.join(parent, name) for name in folders))
+            tops += (link for link in links if not Path(real).is_relative_to(os.path.realpath(link)))
+            paths = (os.path.join(parent, name) for name in names if not name.startswith("."))
+            yield from filter(os.path.isfile, paths)
+
+
 def is_test(name: str) -> bool:
-    """Whether a picture is one of the sixth to test with: by its name alone, so that adding others moves none."""
+    """Hash the name: one picture in six is for testing, so adding files moves none."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % 6 == 0
 
 
 def shrink(path: str) -> np.ndarray | int:
-    """The middle square of a picture as uint8 (3, 32, 32), on white where transparent; or ``GREY``, ``UNREADABLE``."""
+    """Return the middle square of a picture as uint8 (3, 32, 32), on white where transparent; or GREY, UNREADABLE.
+
+    A file with faults, such as a JPEG without its last bytes, is used if the square has all its pixels.
+    """
     try:
         image = image_file.read(path, least=DECODED)
     except UserError:
         return UNREADABLE
-    side = min(image.size)
+    side, faulty = min(image.size), "warning" in image.info
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     pixels = np.asarray(image)
+    edges = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
+    if faulty and any((abs(edge.astype(int) - 128) <= 2).all() for edge in edges):
+        return UNREADABLE  # decoders leave missing parts in this grey
     return pixels.transpose(2, 0, 1) if image_file.has_colour(pixels) else GREY
 
 
 def cache_folder() -> Path:
-    """Where this user's caches are, by the system's habit; the temporary folder if the environment does not say."""
+    """Return where this user's caches are by the system's habit, or else the folder of temporary files."""
     habits = {"win32": ("LOCALAPPDATA", ""), "darwin": ("HOME", "Library/Caches")}
     for variable, below in ("XDG_CACHE_HOME", ""), habits.get(sys.platform, ("HOME", ".cache")):
         if os.path.isabs(parent := os.environ.get(variable, "")):
@@ -117,14 +155,20 @@ def cache_folder() -> Path:
     return Path(tempfile.gettempdir(), "colourization")
 
 
+def _warn_left_out(names: list[str], total: str, folder: str | Path, why: str) -> None:
+    if names:
+        warn(f"left out {len(names):,} {total}pictures in {folder}, {why}: "
+             + ", ".join(map(repr, sorted(names)[:3])) + (", ..." if len(names) > 3 else ""))
+
+
 def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray] | None:
-    """What ``_make`` put into the cache, ``None`` if that is missing, damaged, or would now be something else."""
+    """Return what ``_make`` cached, or None if that is missing, damaged, or out of date."""
     try:
         arrays = load_npz(cache, max_bytes=(3 * SIDE * SIDE + 1) * len(files) + 4096)
         if arrays["key"].tobytes() != key:
             return None
         x, fates = arrays["x"], arrays["fates"]
-    except Exception:  # a damaged zip fails in every way there is
+    except Exception:  # a damaged zip file can raise anything
         return None
     right = fates.shape == (len(files),) and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE)
     if not right or not x.dtype == fates.dtype == np.uint8:
@@ -134,13 +178,14 @@ def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.nd
 
 
 def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the files: those used as uint8 (N, 3, 32, 32), and what became of each, uint8 (len(files),); cache it."""
+    """Read the files and cache the result: those used, uint8 (N, 3, 32, 32), and the fates, uint8 (len(files),)."""
     from tqdm import tqdm
 
     x = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
     fates = np.empty(len(files), np.uint8)
     used = 0
-    with ThreadPool() as pool:  # threads are enough: Pillow decodes and filters outside of Python's lock
+    # Threads are enough, because Pillow decodes and filters outside of Python's lock.
+    with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
         results = pool.imap(shrink, (file.path for file in files), chunksize=16)
         for i, result in enumerate(tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")):
             if isinstance(result, int):

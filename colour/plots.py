@@ -1,12 +1,10 @@
-"""Drawings: pictures beside each other, training curves, sheets of activations; each function writes one PNG.
+"""Draw pictures beside each other, training curves and sheets of activations; each function writes one PNG.
 
-Pictures are floats in [0, 1] in units of 256, as everywhere here, in arrays or tensors. They are
-enlarged with hard pixels: each becomes a square of equal ones, nothing is resampled. Pages of pictures
-are put together by Pillow, which is loaded in a tenth of matplotlib's time; that one is imported for curves and
-colour scales only, and none of its global state is touched.
+Pictures are floats in [0, 1] in units of 256, as everywhere here, in arrays or tensors. They are enlarged with hard
+pixels: each becomes a square of equal ones, nothing is resampled. Everything is drawn by Pillow: what a user has set
+for matplotlib, or has not installed, changes nothing here.
 """
 
-import importlib.util
 import math
 from pathlib import Path
 
@@ -15,16 +13,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from colour.files import atomic_write
 
-DPI = 128  # of curves
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
-TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 11  # pixels, of letters
+TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 12  # pixels, of letters
 MAX_WIDTH = 1600
+PANEL = 640, 480  # pixels, of a chart
+FINE = 4  # a chart is drawn this much larger and then reduced, for smooth lines
+CURVES, GRID = ("#1f77b4", "#ff7f0e"), "#dddddd"
+HEAT = "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725"  # dark to yellow, every 32nd of "viridis"
 
 
 class _Page:
-    """A white page with a title and a note above ``width`` x ``height`` pixels.
+    """Draw on a white page with a title and a note above ``width`` x ``height`` pixels.
 
-    Everywhere (x, y) counts pixels from the top left corner below title and note.
+    (x, y) always counts pixels from the top left corner below title and note.
     """
 
     def __init__(self, width: int, height: int, title: str | None = None, note: str | None = None):
@@ -40,10 +41,42 @@ class _Page:
         """Put uint8 (H, W, 3), enlarged, with its top left corner at (x, y)."""
         self.image.paste(_enlarged(pixels, scale), (x + MARGIN, y + self.top))
 
-    def text(self, x: int, y: int, text: str, size: int, anchor: str = "ls", *, colour: str = "black",
-             bold: bool = False) -> None:
-        """Write at (x, y), which is the point of the text that ``anchor`` says in Pillow's two letters."""
-        self.draw.text((x + MARGIN, y + self.top), text, colour, _font(size, bold), anchor, spacing=8)
+    def text(self, x: int, y: int, text: str, size: int, anchor: str = "ls", colour: str = "black") -> None:
+        """Write text with the point that ``anchor`` names, in Pillow's two letters, at (x, y)."""
+        self.draw.text((x + MARGIN, y + self.top), text, colour, ImageFont.load_default(size), anchor, spacing=8)
+
+    def chart(self, left: int, label: str, curves: dict[str, list[float]]) -> None:
+        """Draw each of ``curves``, one value an epoch, by its name, in ``PANEL`` from ``left`` on."""
+        values = np.array([*curves.values()])
+        low, span, count = values.min(), np.ptp(values) or 1, values.shape[1]
+        left, top, width, height = left + 3 * LINE, 2 * LINE, PANEL[0] - 4 * LINE, PANEL[1] - 4 * LINE
+
+        def place(epochs, values):
+            """Return x and y within the axes, with some room around the curves."""
+            return width * (epochs - 0.5) / count, height * (1.05 - (values - low) / span) / 1.1
+
+        axes = Image.new("RGB", (FINE * width, FINE * height), "white")
+        draw = ImageDraw.Draw(axes)
+        for tick in _ticks(low, low + span):
+            _, y = place(1, tick)
+            draw.line([0, FINE * y, FINE * width, FINE * y], GRID, FINE)
+            self.text(left - GAP, top + round(y), f"{tick:.6g}", NOTE, "rm")
+        for tick in _ticks(1, count, least=1):
+            x, _ = place(tick, low)
+            draw.line([FINE * x, 0, FINE * x, FINE * height], GRID, FINE)
+            self.text(left + round(x), top + height + GAP, f"{tick:.0f}", NOTE, "mt")
+        for number, (name, colour) in enumerate(zip(curves, CURVES, strict=True)):
+            points = FINE * np.stack(place(np.arange(1, count + 1), values[number]), axis=1)
+            draw.line(points.ravel().tolist(), colour, 3 * FINE, "curve")
+            for x, y in points if count <= 30 else ():
+                draw.circle((x, y), 4 * FINE, colour)
+            x = left + width - (2 - number) * 4 * LINE
+            self.draw.line([x + MARGIN, self.top + LINE, x + MARGIN + LINE, self.top + LINE], colour, 3)
+            self.text(x + LINE + GAP, LINE, name, NOTE, "lm")
+        draw.rectangle([0, 0, FINE * width - 1, FINE * height - 1], outline="black", width=FINE)
+        self.image.paste(axes.reduce(FINE), (left + MARGIN, top + self.top))
+        self.text(left, LINE, label, NOTE, "lm")
+        self.text(left + width, top + height + LINE, "epoch", NOTE, "rt")
 
     def save(self, path: str | Path) -> None:
         _save(self.image, path)
@@ -54,9 +87,11 @@ def _save(image: Image.Image, path: str | Path) -> None:
         image.save(file, format="PNG")
 
 
-def _save_figure(figure, path: str | Path) -> None:
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+def _ticks(low: float, high: float, least: float = 0) -> np.ndarray:
+    """Return the round numbers from ``low`` to ``high``, three to seven if they may be ``least`` apart."""
+    unit = 10.0 ** math.floor(math.log10(max(high - low, 1e-12) / 3))
+    step = max(least, next(factor * unit for factor in (5, 2, 1) if factor * unit * 3 <= high - low or factor == 1))
+    return np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
 
 
 def _enlarged(pixels: np.ndarray, scale: int) -> Image.Image:
@@ -64,52 +99,45 @@ def _enlarged(pixels: np.ndarray, scale: int) -> Image.Image:
     return Image.fromarray(pixels).resize((scale * width, scale * height), Image.Resampling.NEAREST)
 
 
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font that comes with matplotlib and has the letters of most alphabets, which Pillow's own has not."""
-    matplotlib = Path(importlib.util.find_spec("matplotlib").origin).parent  # its place, without importing it
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(matplotlib / "mpl-data" / "fonts" / "ttf" / name, size)
-
-
 def _shown(text: str | None) -> str:
-    """Text with a question mark for what no font has: bytes of a file's name that are no letters here."""
-    return (text or "").encode(errors="replace").decode()
+    """Return text with a question mark for each letter that Pillow's font does not have."""
+    return (text or "").encode("ascii", "replace").decode()
 
 
 def _text_width(text: str, size: int) -> int:
-    """Pixels that the widest line of ``text`` takes."""
-    font = _font(size)
+    """Return how many pixels wide the widest line of ``text`` is."""
+    font = ImageFont.load_default(size)
     return math.ceil(max(font.getlength(line) for line in text.split("\n")))
 
 
 def _floats(values) -> np.ndarray:
-    """An array, or a tensor on any device, as an array of floats."""
+    """Return an array, or a tensor on any device, as an array of floats."""
     return np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values, dtype=float)
 
 
 def _pixels(images) -> np.ndarray:
-    """RGB or grey (..., 3 or 1, H, W) in [0, 1] as uint8 (..., H, W, 3)."""
+    """Return RGB or grey (..., 3 or 1, H, W) in [0, 1] as uint8 (..., H, W, 3)."""
     pixels = (np.moveaxis(_floats(images), -3, -1) * 256).round().clip(0, 255).astype(np.uint8)
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
 
 
 def _heat(values: np.ndarray) -> np.ndarray:
-    """Numbers (H, W) from 0 (dark) to 1 (yellow) as uint8 (H, W, 3)."""
-    from matplotlib import colormaps
-
-    return colormaps["viridis"](values, bytes=True)[..., :3]
+    """Return numbers (H, W) from 0 (dark) to 1 (yellow) as uint8 (H, W, 3)."""
+    colours = np.array([[*bytes.fromhex(colour)] for colour in HEAT.split()])
+    position = np.linspace(0, 1, len(colours))
+    return np.stack([np.interp(values, position, channel) for channel in colours.T], axis=-1).round().astype(np.uint8)
 
 
 def picture(path: str | Path, image, scale: int = 8) -> None:
-    """One picture (3 or 1, H, W), enlarged, and nothing else."""
+    """Save one picture (3 or 1, H, W), enlarged, and nothing else."""
     _save(_enlarged(_pixels(image), scale), path)
 
 
 def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | None = None) -> None:
-    """One row for each (label, images): N pictures (N, 3 or 1, H, W) beside each other.
+    """Draw one row for each (label, images): N pictures (N, 3 or 1, H, W) beside each other.
 
-    N and the size are the same in all rows; a label may have several lines. More pictures than fit
-    go on in a second strip below, and so on.
+    N and the size are the same in all rows; a label may have several lines. Pictures that do not fit into one strip
+    go to further strips below.
     """
     labels, images = [_shown(label) for label, _ in rows], np.stack([_pixels(images) for _, images in rows])
     _, count, height, width, _ = images.shape
@@ -130,52 +158,23 @@ def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | No
 
 
 def training_curve(path: str | Path, history: list[dict], title: str | None = None) -> None:
-    """Loss and, where pixels were classified, accuracy by epoch, in training and validation.
+    """Draw loss and, where pixels were classified, accuracy by epoch, in training and validation.
 
     ``history`` has one dict an epoch: loss, val_loss, and perhaps acc, val_acc in [0, 1].
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     panels = [("loss", "cross-entropy", 1), ("acc", "accuracy (%)", 100)]
     if "acc" not in history[0]:
         panels = [("loss", "mean squared error", 1)]
-    figure = Figure((5 * len(panels), 3.8), dpi=DPI, facecolor="white", layout="constrained")
-    for axes, (name, label, unit) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for prefix, what in (("", "training"), ("val_", "validation")):
-            values = [epoch[prefix + name] * unit for epoch in history]
-            axes.plot(range(1, len(values) + 1), values, marker="o" if len(values) <= 30 else "", ms=4, label=what)
-        axes.set(xlabel="epoch", ylabel=label, xlim=(0.5, len(history) + 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.suptitle(_shown(title), parse_math=False)
-    _save_figure(figure, path)
-
-
-def dots(path: str | Path, panels: dict[str, str], runs: list[dict], title: str) -> None:
-    """Every run as a dot and the mean as a bar, by name, in one panel for each of ``panels`` (figure: label).
-
-    ``runs`` have a ``name`` and the figures. Names come in the order of their first runs.
-    """
-    from matplotlib.figure import Figure
-
-    names = list(dict.fromkeys(run["name"] for run in runs))
-    figure = Figure((5 * len(panels), 3.8), dpi=DPI, facecolor="white", layout="constrained")
-    for axes, (name, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        values = [[run[name] for run in runs if run["name"] == one] for one in names]
-        for place, of_name in enumerate(values):
-            axes.plot([place] * len(of_name), of_name, "o", color="C0", ms=5, alpha=0.6)
-            axes.hlines(sum(of_name) / len(of_name), place - 0.3, place + 0.3, color="C1", lw=2)
-        axes.set_xticks(range(len(names)), names, rotation=20)
-        axes.set_ylabel(label)
-        axes.grid(axis="y", alpha=0.3)
-    figure.suptitle(title, parse_math=False)
-    _save_figure(figure, path)
+    page = _Page(len(panels) * PANEL[0] - 2 * MARGIN, PANEL[1], title)
+    for number, (name, label, unit) in enumerate(panels):
+        curves = {what: [epoch[prefix + name] * unit for epoch in history]
+                  for prefix, what in (("", "training"), ("val_", "validation"))}
+        page.chart(number * PANEL[0], label, curves)
+    page.save(path)
 
 
 def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = None) -> None:
-    """Every channel of (C, H, W) as a picture with its number and range, in a nearly square grid.
+    """Draw every channel of (C, H, W) with its number and range, in a nearly square grid.
 
     ``colours`` (C, 3) in [0, 1] puts a patch of its colour beside each number.
     """
@@ -211,9 +210,9 @@ def _short(value: float) -> str:
 
 def uncertainty(path: str | Path, rows: list[tuple[str, list[tuple[str, object]]]], entropy, max_entropy: float,
                 title: str, note: str | None = None) -> None:
-    """What a network is unsure of in one picture, and what follows from it, in rows of pictures.
+    """Draw how unsure a network is about one picture, in rows of pictures.
 
-    Each row is (heading, [(caption, image (3 or 1, H, W)), ...]). The first goes on with ``entropy``
+    Each row is (heading, [(caption, image (3 or 1, H, W)), ...]). The first row ends with ``entropy``
     (H, W), in bits from 0 to ``max_entropy``, and its scale.
     """
     rows = [(heading, [(caption, _pixels(image)) for caption, image in pictures]) for heading, pictures in rows]
@@ -225,7 +224,7 @@ def uncertainty(path: str | Path, rows: list[tuple[str, list[tuple[str, object]]
     page = _Page(columns * step_x - 2 * GAP, len(rows) * step_y - 2 * GAP, title, note)
     for row, (heading, pictures) in enumerate(rows):
         y = row * step_y + 2 * LINE
-        page.text(0, y - LINE - 7, heading, HEADING, bold=True)
+        page.text(0, y - LINE - 7, heading, HEADING)
         for column, (caption, pixels) in enumerate(pictures):
             page.text(column * step_x, y - 7, caption, SMALL)
             page.picture(column * step_x, y, pixels, scale)

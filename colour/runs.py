@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -227,7 +227,8 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
     def note(number, frame):
         caught.append(number)
         restore()
-        os.write(2, b"stopping after this batch (again: at once)\n")  # print() may be what was interrupted
+        with suppress(OSError):  # standard error is full
+            os.write(2, b"stopping after this batch (again: at once)\n")  # print() may be what was interrupted
 
     def restore():
         for number, handler in previous.items():

@@ -1,6 +1,6 @@
-"""Read files that strangers made, without running anything in them or believing a size that they claim.
+"""Read files that strangers made, without running anything in them and without trusting the sizes that they claim.
 
-numpy's pickles, ``.npy`` and ``.npz`` files, and what ``torch.save`` writes. Nothing else in this project unpickles.
+These are numpy's pickles, ``.npy`` and ``.npz`` files, and what ``torch.save`` writes. No other module unpickles.
 """
 
 import io
@@ -20,11 +20,11 @@ MAX_TORCH_BYTES = 1 << 30  # the largest network here takes a few megabytes
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype`` while unpickling: numbers, booleans and object only."""
+    """Stands in for ``numpy.dtype`` while unpickling: numbers, booleans, strings and object only."""
 
     def __init__(self, name, *_):
         self.dtype = np.dtype(name.decode() if isinstance(name, bytes) else name)
-        if self.dtype.kind not in "biufO":
+        if self.dtype.kind not in "biufSUO":
             raise pickle.UnpicklingError(f"arrays of {self.dtype} are not expected here")
 
     def __setstate__(self, state):
@@ -33,7 +33,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray`` while unpickling, so that no size is believed unchecked."""
+    """Stands in for ``numpy.ndarray`` while unpickling: checks each size against the data that there is."""
 
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
@@ -43,11 +43,18 @@ class _Array:
         if dtype.hasobject:
             array = np.empty(len(data), dtype)
             done = {}
-            for i, item in enumerate(data):  # assigned at once, numpy would look into lists within lists
+            for i, item in enumerate(data):  # in one assignment, numpy would look into lists of lists
                 array[i] = plain(item, done)
         else:
             array = np.frombuffer(data, dtype)
-        self.array = array.reshape(shape, order="F" if fortran else "C")  # fails where the shape claims more
+        self.array = array.reshape(shape, order="F" if fortran else "C")  # raises if the shape claims more
+
+
+def _from_buffer(data, dtype, shape, order, axes=None):
+    """Stands in for the function of numpy that rebuilds an array from protocol 5."""
+    array, flat = _Array(), np.frombuffer(data, dtype.dtype)
+    array.array = flat.reshape(shape).transpose(axes) if order == "K" else flat.reshape(shape, order=order)
+    return array
 
 
 def _scalar(dtype, data):
@@ -56,32 +63,34 @@ def _scalar(dtype, data):
 
 
 def _encode(text, encoding):
-    """What Python 3 pickles bytes as under protocol 2: ``_codecs.encode(text, 'latin1')``."""
+    """Stands in for ``_codecs.encode(text, 'latin1')``, which rebuilds bytes in protocols 0 to 2."""
     return text.encode("latin1")
 
 
 class _NumpyUnpickler(pickle._Unpickler):
-    """Rebuilds arrays and plain containers, nothing else: no other class can be named in the file.
+    """Rebuilds arrays and plain containers, and refuses any other class that the file names.
 
-    This is Python's own unpickler written in Python, not the faster one in C: that one takes memory
-    for whatever index a file claims before it looks whether there is data.
+    It is Python's unpickler written in Python. The faster one in C allocates memory for any index that a file claims.
     """
 
     dispatch = dict(pickle._Unpickler.dispatch)
-    del dispatch[pickle.BYTEARRAY8[0]]  # takes the claimed memory first; numpy never writes it
+    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]  # its own loader takes the claimed memory first
 
     def find_class(self, module, name):
-        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
+        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode,
+                 ("__builtin__", "bytes"): lambda: b""}
         for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
             known[package, "_reconstruct"] = lambda *_: _Array()
             known[package, "scalar"] = _scalar
+        for package in ("numpy.core.numeric", "numpy._core.numeric"):
+            known[package, "_frombuffer"] = _from_buffer
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"it names {f'{module}.{name}'[:80]!r}, which is not data")
         return known[module, name]
 
 
 def plain(value, done: dict | None = None):
-    """What was unpickled, with arrays as ``numpy.ndarray``; what is shared is converted once."""
+    """Replace the stand-ins in an unpickled value by their arrays; convert a shared part once."""
     done = {} if done is None else done
     if id(value) not in done:
         if isinstance(value, _Array):
@@ -97,29 +106,28 @@ def plain(value, done: dict | None = None):
 
 
 def load_numpy_pickle(data: bytes | BinaryIO):
-    """Unpickle arrays and plain containers, as Python 2 or 3 wrote them; strings come as ``bytes``.
+    """Unpickle arrays and plain containers that Python 2 or 3 wrote, in any protocol; Python 2's strings are ``bytes``.
 
-    A file need not fit into memory twice, as its bytes and what is made of them.
-    Raises ``pickle.UnpicklingError`` for anything else, also for a truncated or malformed file;
-    nothing named in the data is imported or called.
+    An open file is not read into memory as a whole. Nothing named in the data is imported or called.
+    Raises ``pickle.UnpicklingError`` for anything else, also for a cut or malformed file.
     """
     try:
         return plain(_NumpyUnpickler(io.BytesIO(data) if isinstance(data, bytes) else data, encoding="bytes").load())
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # malformed opcodes fail in every way there is
+    except Exception as error:  # malformed opcodes can raise anything
         raise pickle.UnpicklingError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
 def npy_header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran order, and type of a ``.npy`` file of ``size`` bytes, open where it begins.
+    """Read the header of a ``.npy`` file of ``size`` bytes: return its shape, if it is in Fortran order, and its type.
 
-    Raises ``ValueError`` and others if it is none, or claims another number of bytes than follow.
+    Raises ``ValueError`` and others if it is not such a header, or if not as many bytes follow as it claims.
     """
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy's own about headers that Python 2 wrote
+        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
         shape, fortran_order, dtype = read_header(file)
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
         raise ValueError("its header does not match its data")
@@ -127,9 +135,9 @@ def npy_header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dty
 
 
 def load_npz(path: str | Path, max_bytes: int) -> dict[str, np.ndarray]:
-    """The arrays of a ``.npz`` file that unpacks to at most ``max_bytes``; no size that it claims takes memory before.
+    """Load the arrays of a ``.npz`` file, which may unpack to ``max_bytes``; nothing is unpickled.
 
-    Fails in every way there is, as damaged zip archives do; nothing is unpickled.
+    No memory is allocated for a size that the data does not have. A damaged file can raise anything.
     """
     arrays = {}
     with zipfile.ZipFile(path) as archive:

@@ -61,6 +61,14 @@ def few_horses():
     return PictureSet(torch.from_numpy(images), torch.from_numpy(Palette.load().labels(images)))
 
 
+@pytest.fixture(scope="session")
+def horses():
+    """The training horses, an array of uint8 (5000, 3, 32, 32)."""
+    from colour import cifar10
+
+    return cifar10.load_horses()[0]
+
+
 @pytest.fixture
 def small_unet(tmp_path) -> Path:
     """The weights of a small UNet, without a sidecar."""
@@ -90,3 +98,38 @@ def tree(tmp_path_factory) -> Path:
     for script in ROOT.glob("*.py"):
         shutil.copy(script, tree)
     return tree
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Make a folder with small batches; return its path, the pictures and the labels."""
+    from colour import cifar10
+    from tests.cifar import SMALL, make_batches
+
+    monkeypatch.setattr(cifar10, "BATCH_LENGTH", SMALL)
+    folder = tmp_path / "data" / cifar10.FOLDER
+    return folder, *make_batches(folder, SMALL)
+
+
+@pytest.fixture
+def archive(small):
+    """Return the bytes of a small archive, the pictures and the labels; the folder itself is removed."""
+    from tests.cifar import make_archive
+
+    folder, images, labels = small
+    content = make_archive(folder)
+    shutil.rmtree(folder)
+    return content, images, labels
+
+
+@pytest.fixture
+def server(archive, monkeypatch):
+    """A server of that archive on this machine; a test may change how it answers."""
+    from tests.cifar import Server
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server(archive[0]) as server:
+        yield server
+        server.go.set()
+        server.shutdown()

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 import colour_regression
 import colourization
 
+GRID = np.array([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]])  # in units of 1/256: exact as floats
 NETWORKS = {**colourization.MODELS, **colour_regression.MODELS}
 
 
@@ -41,6 +44,28 @@ def state(model: str = "CNN", *sizes: int, **change) -> dict[str, torch.Tensor]:
     """Return the weights of ``make_network`` as a plain dict; ``change`` replaces some, or leaves out (None)."""
     weights = {**make_network(model, *sizes).state_dict(), **change}
     return {name: value for name, value in weights.items() if value is not None}
+
+
+def plain(colour, size=(8, 8)) -> Image.Image:
+    """Make a picture of one colour."""
+    return Image.new("RGB", size, tuple(int(value) for value in colour))
+
+
+def pictures_of(colours, counts, size=4) -> np.ndarray:
+    """Make images (N, 3, size, size) of shuffled pixels, with so many of each colour."""
+    pixels = np.repeat(np.asarray(colours, np.uint8), counts, axis=0)
+    pixels = np.random.default_rng(0).permutation(pixels)
+    return pixels.reshape(-1, size, size, 3).transpose(0, 3, 1, 2)
+
+
+class Hostile:
+    """Is pickled as a call that makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
 def generator(seed: int = 0) -> torch.Generator:

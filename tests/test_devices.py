@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import torch.nn.functional as F
 
 from colour import devices
 from colour.files import ROOT
+from colour.grey_start import start_from_grey
 from colour.palette import Palette
-from colourization import CNN, UNet, load_sets, main, start_from_grey
+from colour.task import Classification
+from colour.training import load_sets
+from colourization import CNN, UNet, main
 
 CPU = torch.device("cpu")
 
@@ -35,7 +39,7 @@ def test_the_answer_is_always_the_same():
 
 def test_weights_in_the_thousands_are_no_job_for_8_bits(monkeypatch):
     monkeypatch.setattr(devices, "has_fast_bf16", lambda device: True)
-    data, _ = load_sets("horse", None, 4900, CPU, Palette.load())
+    data, _ = load_sets("horse", None, 4900, CPU, Classification(Palette.load()))
     network = UNet(3, 2, 24)
     assert devices.suits_bf16(network, CPU)
     start_from_grey(network, data)
@@ -53,16 +57,75 @@ def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expec
     assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
 
 
+GROUPS = {  # what is in proc/self/cgroup, the files below sys/fs/cgroup, the CPUs
+    "version 2": ("0::/\n", {"cpu.max": "150000 100000\n"}, 1),
+    "three CPUs": ("0::/a/b\n", {"a/b/cpu.max": "350000 100000\n"}, 3),
+    "less than one": ("0::/\n", {"cpu.max": "5000 100000\n"}, 1),
+    "a group above": ("0::/a/b/c\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000",
+                                     "a/b/c/cpu.max": "700000 100000"}, 2),
+    "no limit": ("0::/a\n", {"cpu.max": "max 100000\n", "a/cpu.max": "max 100000\n"}, 8),
+    "version 1": ("7:memory:/a\n4:cpu,cpuacct:/a\n", {"cpu/a/cpu.cfs_quota_us": "400000\n",
+                                                       "cpu/a/cpu.cfs_period_us": "100000\n"}, 4),
+    "seen from inside": ("4:cpuacct,cpu:/docker/1f\n1:name=systemd:/docker/1f\n0::/system.slice\n",
+                         {"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 2),
+    "no limit in version 1": ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    "other controllers": ("4:cpuset:/\n", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    "nonsense": ("none\n", {"cpu.max": "many"}, 8),
+    "nonsense in a file": ("0::/\n", {"cpu.max": "many\n"}, 8),
+    "another system": (None, {}, 8),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_threads_follow_the_quota(name, tmp_path, monkeypatch):
+    groups, files, cpus = GROUPS[name]
+    for path, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{file}": text for file, text in files.items()
+                                                         }}.items():
+        if content is not None:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(content)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert devices.usable_cpus(tmp_path) == cpus
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
+    assert devices.usable_cpus(tmp_path) == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert devices.usable_cpus(tmp_path) == cpus
+
+
+def test_picking_a_device_limits_the_threads(monkeypatch):
+    with devices.threads(6):
+        monkeypatch.setattr(devices, "usable_cpus", lambda: 2)
+        devices.pick_device(gpu=False)
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(devices, "usable_cpus", lambda: 4)  # never more than OMP_NUM_THREADS asks for
+        devices.pick_device(gpu=False)
+        assert torch.get_num_threads() == 2
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError), devices.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ValueError
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have no such setting")
 def test_freed_memory_is_kept_for_the_next_step():
     code = """if True:
         import resource, torch
         from colour.devices import pick_device
-        from colourization import Data, UNet, train
+        from colour.palette import Palette
+        from colour.task import Classification
+        from colour.training import PictureSet, Recipe, train
+        from colourization import UNet
 
         pick_device(gpu=False)
-        data = Data(torch.zeros(1000, 3, 32, 32, dtype=torch.uint8), torch.zeros(1000, 32, 32, dtype=torch.uint8))
-        for _ in train(UNet(3, 32, 24), data, data, epochs=4, batch_size=500):
+        pictures = PictureSet(torch.zeros(1000, 3, 32, 32, dtype=torch.uint8),
+                              torch.zeros(1000, 32, 32, dtype=torch.uint8))
+        for _ in train(UNet(3, 32, 24), pictures, pictures, Recipe(epochs=4, batch_size=500),
+                       Classification(Palette.load())):
             print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"""
     counts = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     faults = [int(count) for count in counts.split()]

@@ -1,10 +1,9 @@
-"""Palettes: the quantiser against brute force, the shipped palettes, learning one, the old format, hostile files."""
+"""Palettes: the quantiser against brute force, the shipped palettes, the old format, hostile files."""
 
 import hashlib
 import math
 import os
 import pickle
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,13 @@ import pytest
 import torch
 
 import colourization
-import load_data
-from colour import kmeans
 from colour.cli import UserError
 from colour.files import ROOT
 from colour.palette import DEFAULT, Palette
+from tests.helpers import GRID, one_line
+from tests.old_palettes import CENTRES, HEADER, array2, dtype2, npy, pair2, plain_npy, saved_today, string2
 
 SHIPPED = {k: ROOT / "colour" / f"colour_kmeans{k}_cat7.npy" for k in (16, 24, 32)}
-GRID = np.array([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]])  # in units of 1/256: exact as floats
-
-
-@pytest.fixture(scope="module")
-def horses() -> np.ndarray:
-    return load_data.load_horses()[0]
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -33,14 +26,8 @@ def shipped(request) -> Palette:
 
 
 def as_images(pixels) -> np.ndarray:
-    """Pixels (..., 3) in a row as uint8 images (N, 3, 1, 1)."""
+    """Turn pixels (..., 3) into uint8 images (N, 3, 1, 1)."""
     return np.asarray(pixels, np.uint8).reshape(-1, 3, 1, 1)
-
-
-def one_line(error) -> str:
-    message = str(error.value)
-    assert message.strip() and "\n" not in message and len(message) < 400
-    return message
 
 
 # The quantiser
@@ -69,7 +56,7 @@ def test_labels_across_chunks(horses, shipped):
 
 @pytest.mark.parametrize("k", [2, 3, 24, 256])
 def test_labels_of_any_palette(k):
-    """In cells that one centre has to itself, in those that many share, and up to the edges of the colour cube."""
+    """In cells with one nearest centre, in cells with several, and at the edges of the colour cube."""
     random = np.random.default_rng(k)
     centres = random.random((k, 3)).astype(np.float32)
     centres[-1] = centres[0]  # which is a tie wherever it is the nearest
@@ -151,121 +138,6 @@ def test_shipped_palettes_are_as_near_to_the_pixels_as_the_handouts(horses):
         assert np.average(distances, weights=counts) <= limit, k
 
 
-# Learning a palette
-
-
-@pytest.fixture
-def one_thread():
-    """scikit-learn adds up what its threads found in the order in which they end: the last bits may differ."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield
-
-
-def pictures_of(colours, counts, size=4) -> np.ndarray:
-    """Shuffled images (N, 3, size, size) with so many pixels of each colour."""
-    pixels = np.repeat(np.asarray(colours, np.uint8), counts, axis=0)
-    pixels = np.random.default_rng(0).permutation(pixels)
-    return pixels.reshape(-1, size, size, 3).transpose(0, 3, 1, 2)
-
-
-def test_clusters_are_of_colours_not_of_one_channels_neighbours():
-    colours = np.array([[250, 10, 90], [3, 2, 1], [0, 200, 0], [30, 60, 255], [128, 128, 128]])
-    palette, distance = kmeans.learn_palette(pictures_of(colours, [7, 30, 1, 20, 6]), 5)
-    assert distance == pytest.approx(0, abs=1e-6)
-    assert palette.centres.dtype == np.float32
-    assert palette.centres * 256 == pytest.approx(np.array(sorted(colours.tolist(), key=sum)), abs=1e-4)
-
-
-def test_colours_weigh_as_often_as_they_occur():
-    colours = [[10, 0, 0], [20, 0, 0], [200, 240, 200], [200, 250, 200]]
-    counts = [9, 1, 2, 4]
-    palette, distance = kmeans.learn_palette(pictures_of(colours, counts), 2)
-    expected = np.array([[11, 0, 0], [200, 740 / 3, 200]])  # the means of the pixels, not of the colours
-    assert palette.centres * 256 == pytest.approx(expected, abs=1e-4)
-    assert distance * 256 == pytest.approx((9 * 1 + 1 * 9 + 2 * (20 / 3) + 4 * (10 / 3)) / 16, abs=1e-6)
-
-
-def test_weighted_clustering_has_the_plain_objective(horses, one_thread):
-    from sklearn.cluster import KMeans
-
-    images = horses[:12, :, ::4, ::4] // 32 * 32  # few colours, each often
-    pixels = images.transpose(0, 2, 3, 1).reshape(-1, 3) / 256
-    assert len(np.unique(pixels, axis=0)) < len(pixels) / 3
-    palette, distance = kmeans.learn_palette(images, 4)
-    to_centres = np.linalg.norm(pixels[:, None] - palette.centres, axis=2)
-    assert distance == pytest.approx(to_centres.min(axis=1).mean(), abs=1e-6)
-    # A fixed point of k-means over all pixels: they are not worse off than with the best of many plain runs.
-    assert KMeans(4, init=palette.centres.astype(float), n_init=1).fit(pixels).cluster_centers_ == pytest.approx(
-        palette.centres, abs=1e-5)
-    plain = min((KMeans(4, n_init=1, random_state=seed).fit(pixels) for seed in range(5)), key=lambda m: m.inertia_)
-    plain_distance = np.linalg.norm(pixels - plain.cluster_centers_[plain.labels_], axis=1).mean()
-    assert distance <= plain_distance * 1.02
-
-
-def test_same_seed_same_palette(horses, one_thread):
-    images = horses[:20]
-    first, distance = kmeans.learn_palette(images, 8, seed=3)
-    again, same_distance = kmeans.learn_palette(images.copy(), 8, seed=3)
-    assert first.centres.tobytes() == again.centres.tobytes() and distance == same_distance
-    assert (np.diff(first.centres.mean(axis=1)) >= 0).all()
-
-
-def test_too_few_colours():
-    with pytest.raises(UserError) as error:
-        kmeans.learn_palette(pictures_of([[1, 2, 3], [4, 5, 6]], [10, 6]), 3)
-    assert "only 2 different colours" in one_line(error) and "-k" in one_line(error)
-
-
-@pytest.fixture
-def few_pictures(monkeypatch):
-    def use(images):
-        monkeypatch.setattr(kmeans, "load_category", lambda category, data_dir: (images, images[:1]))
-    use(pictures_of(GRID, [8, 4, 2, 2]))
-    return use
-
-
-def test_kmeans_writes_replaces_and_refuses(few_pictures, tmp_path, capsys):
-    file = tmp_path / "new folder" / "mine.npy"
-    command = ["-k", "4", "-o", str(file)]
-    assert kmeans.main(command) == 0
-    assert "nearest colour: 0.0000" in capsys.readouterr().out
-    assert (Palette.load(file).centres * 256).tolist() == GRID.tolist()
-    written = file.read_bytes()
-
-    assert kmeans.main(command) == 0
-    assert "holds these colours" in capsys.readouterr().out and file.read_bytes() == written
-
-    few_pictures(pictures_of(GRID // 2, [8, 4, 2, 2]))
-    with pytest.raises(SystemExit) as exit:
-        kmeans.main(command)
-    progress, error = capsys.readouterr().err.splitlines()
-    assert exit.value.code == 2
-    assert error.startswith("error: ") and "--overwrite" in error and str(file) in error
-    assert file.read_bytes() == written
-
-    assert kmeans.main([*command, "--overwrite"]) == 0
-    assert (Palette.load(file).centres * 256).tolist() == (GRID // 2).tolist()
-    assert os.listdir(file.parent) == ["mine.npy"]
-
-
-@pytest.mark.parametrize("category, name", [("7", "cat7"), ("horse", "cat7"), ("all", "catall")])
-def test_kmeans_names_its_file(few_pictures, tmp_path, monkeypatch, category, name):
-    monkeypatch.setattr(kmeans, "ROOT", tmp_path)
-    kmeans.main(["-k", "3", "--category", category])
-    assert [file.name for file in tmp_path.rglob("*.npy")] == [f"colour_kmeans3_{name}.npy"]
-
-
-@pytest.mark.parametrize("flags", [["-k", "1"], ["-k", "257"], ["-k", "x"], ["--category", "unicorn"], ["-k", "5"]])
-def test_kmeans_refuses_in_one_line(few_pictures, tmp_path, capsys, flags):
-    with pytest.raises(SystemExit) as exit:
-        kmeans.main([*flags, "-o", str(tmp_path / "x.npy")])
-    assert exit.value.code == 2 and not list(tmp_path.iterdir())
-    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("k-means with")]
-    assert len(errors) == 1 and errors[0].startswith("error: ")
-
-
 # Saving
 
 
@@ -289,48 +161,6 @@ def test_saved_palette_comes_back_and_a_failed_save_leaves_no_trace(tmp_path, mo
 
 # The older form: (centres, distortion) as Python 2 pickled it
 
-
-CENTRES = np.random.default_rng(1).random((24, 3))
-HEADER = b"{'descr': '|O', 'fortran_order': False, 'shape': (2,), }"
-
-
-def npy(header: bytes, body: bytes) -> bytes:
-    header += b" " * (-(10 + len(header) + 1) % 16) + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
-
-
-def string2(value: bytes) -> bytes:
-    """A byte string as only Python 2 pickles it."""
-    return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
-
-
-def dtype2(kind: bytes, order: bytes = b"<") -> bytes:
-    flags = b"K?" if kind == b"O8" else b"K\x00"
-    return (b"cnumpy\ndtype\n(" + string2(kind) + b"K\x00K\x01tR(K\x03" + string2(order) + b"NNN"
-            + b"J\xff\xff\xff\xff" * 2 + flags + b"tb")
-
-
-def array2(shape: bytes, dtype: bytes, fortran: bool, data: bytes) -> bytes:
-    return (b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85" + string2(b"b") + b"tR(K\x01" + shape
-            + dtype + (b"\x88" if fortran else b"\x89") + data + b"tb")
-
-
-def pair2(centres: np.ndarray, fortran: bool = False, order: bytes = b"<") -> bytes:
-    """The pickle of ``np.array([centres, distortion], dtype=object)``, opcode for opcode as Python 2 wrote it."""
-    kind = centres.dtype.str[1:].encode()
-    data = centres.astype(order.decode() + kind.decode()).tobytes(order="F" if fortran else "C")
-    pixels = array2(b"K" + bytes([len(centres)]) + b"K\x03\x86", dtype2(kind, order), fortran, string2(data))
-    distortion = b"cnumpy.core.multiarray\nscalar\n" + dtype2(b"f8") + string2(struct.pack("<d", 0.0728)) + b"\x86R"
-    return (b"\x80\x02" + array2(b"K\x02\x85", dtype2(b"O8", b"|"), False, b"](" + pixels + distortion + b"e")
-            + b".")
-
-
-def saved_today(centres) -> bytes:
-    pair = np.empty(2, object)
-    pair[:] = centres, np.float64(0.0728)
-    return b"\x93NUMPY\x01\x00v\x00" + HEADER.ljust(117) + b"\n" + pickle.dumps(pair)
-
-
 LEGACY = {
     "float64": npy(HEADER, pair2(CENTRES)),
     "float32": npy(HEADER, pair2(CENTRES.astype(np.float32))),
@@ -347,7 +177,7 @@ LEGACY = {
 
 
 def test_the_old_opcodes_are_what_numpy_takes_for_a_pair():
-    """That the files below are well-formed is not our own reader's word alone."""
+    """Python's own unpickler reads them too, not only ours."""
     centres, distortion = pickle.loads(pair2(CENTRES), encoding="bytes")
     assert np.array_equal(centres, CENTRES) and distortion == 0.0728
     assert b"_codecs" not in pair2(CENTRES) and b"T@\x02\x00\x00" in pair2(CENTRES)
@@ -417,17 +247,11 @@ def test_nothing_in_a_palette_is_executed(tmp_path):
 
 
 def nested(depth: int):
-    """A list of a list ..., each twice in the next: 2**depth entries to whoever walks it, some bytes in a file."""
+    """Nest lists, each twice in the next: a few bytes in a file, 2**depth entries for whoever walks them."""
     value = 0.5
     for _ in range(depth):
         value = [value, value]
     return value
-
-
-def plain_npy(array) -> bytes:
-    array = np.asarray(array)
-    return npy(f"{{'descr': {array.dtype.str!r}, 'fortran_order': False, 'shape': {array.shape}, }}".encode(),
-               array.tobytes())
 
 
 GOOD = plain_npy(CENTRES.astype(np.float32))

@@ -1,4 +1,4 @@
-"""A folder of one's own pictures: what is read, how it is reduced, split and cached; training on it."""
+"""A folder of your own pictures: what is read, how it is reduced, split and cached; training on it."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import pickle
 import struct
 import sys
 import tempfile
+import threading
+import time
 import tracemalloc
 import unicodedata
 import zlib
@@ -13,36 +15,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
 import colourization
 import load_data
 from colour import image_file, kmeans, picture_folder
 from colour.cli import UserError
 from colour.palette import Palette
+from tests.helpers import Hostile, one_line, plain
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
-    """The folder of the cache, which no test shares."""
+    """Give each test a cache of its own; return its folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "colourization"
 
 
 def gradient(width=96, height=64) -> Image.Image:
-    """Red to blue from left to right, brighter downwards."""
+    """Draw red to blue from left to right, brighter downwards."""
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([200 - 200 * x / width, 120 * y / height, 200 * x / width], axis=-1)
     return Image.fromarray(rgb.astype(np.uint8))
 
 
-def plain(colour, size=(8, 8)) -> Image.Image:
-    return Image.new("RGB", size, tuple(int(value) for value in colour))
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A folder of 24 pictures, of which 00.png is plain (0, 9, 100), 01.png (10, 9, 100) and so on."""
+    """Make a folder of 24 pictures: 00.png is plain (0, 9, 100), 01.png is plain (10, 9, 100), and so on."""
     folder = tmp_path / "my pictures é"
     folder.mkdir()
     for i in range(24):
@@ -51,29 +50,22 @@ def folder(tmp_path) -> Path:
 
 
 def numbers(x) -> list[int]:
-    """Which of the pictures of ``folder`` these are."""
+    """Tell which of the pictures of ``folder`` these are."""
     return [round(float(picture[0].mean())) // 10 for picture in x]
 
 
-def one_line(error) -> str:
-    message = str(error.value)
-    assert "\n" not in message and message.strip() and len(message) < 400
-    return message
-
-
-# What is made of one picture
+# One picture
 
 
 def middle(image: Image.Image) -> np.ndarray:
-    """What ``shrink`` should make of an RGB picture: by numpy and the library's filter alone."""
+    """Compute what ``shrink`` should return for an RGB picture, by numpy and the library's filter alone."""
     side = min(image.size)
     square = ImageOps.fit(image, (side, side), centering=(0.5, 0.5))
     return np.asarray(square.resize((32, 32), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
 
 
 @pytest.mark.parametrize("name, tolerance", [
-    ("a.png", 0), ("a.BMP", 0), ("a.tiff", 0), ("a.ppm", 0), ("a.tga", 0), ("a.jpg", 6), ("a.JPEG", 6),
-    ("a.webp", 8), ("a.gif", 20), ("a.jp2", 3)])
+    ("a.png", 0), ("a.BMP", 0), ("a.tiff", 0), ("a.jpg", 6), ("a.JPEG", 6), ("a.webp", 8), ("a.gif", 20)])
 def test_formats(tmp_path, name, tolerance):
     image = gradient()
     image.save(tmp_path / name)
@@ -81,6 +73,15 @@ def test_formats(tmp_path, name, tolerance):
     assert small.shape == (3, 32, 32) and small.dtype == np.uint8
     assert abs(small.astype(int) - middle(image)).max() <= tolerance
     assert [file.name for file in picture_folder.find_pictures(tmp_path)] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.ppm", "a.tga", "a.jp2"])
+def test_formats_that_photographs_do_not_have(tmp_path, name):
+    """They are left out, also under the suffix of another format."""
+    gradient().save(tmp_path / name)
+    assert picture_folder.find_pictures(tmp_path) == []
+    os.rename(tmp_path / name, tmp_path / "a.png")
+    assert picture_folder.shrink(str(tmp_path / "a.png")) == picture_folder.UNREADABLE
 
 
 @pytest.mark.parametrize("mode, name, tolerance", [
@@ -96,7 +97,7 @@ def test_modes(tmp_path, mode, name, tolerance):
 @pytest.mark.parametrize("size", [(90, 30), (30, 90), (31, 93), (1200, 400)])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_the_middle_square_is_cut_out(tmp_path, size, suffix):
-    """Thirds of red, green and blue along the longer side: green alone is left."""
+    """The longer side has a red, a green and a blue third: only green is left."""
     stripes = Image.new("RGB", (3, 1) if size[0] > size[1] else (1, 3))
     stripes.putdata([(200, 0, 0), (0, 200, 0), (0, 0, 200)])
     stripes.resize(size, Image.Resampling.NEAREST).save(tmp_path / f"a.{suffix}", quality=95, subsampling=0)
@@ -169,7 +170,7 @@ def test_pictures_without_colour(tmp_path, mode):
 
 
 def bomb() -> bytes:
-    """A PNG file whose header claims 60,000 x 60,000 pixels."""
+    """Make a PNG file whose header claims 60,000 x 60,000 pixels."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -201,6 +202,32 @@ def test_truncated_and_missing_files(tmp_path):
     assert picture_folder.shrink(str(tmp_path / "none.jpg")) == picture_folder.UNREADABLE
 
 
+def scenery(path, **options):
+    """Save a JPEG with detail everywhere."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((640, 480)).save(path, "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_jpeg_without_its_last_bytes_is_used(tmp_path, options, lost):
+    scenery(tmp_path / "whole.jpg", **options)
+    content = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[:-lost])
+    whole, cut = (picture_folder.shrink(str(tmp_path / name)) for name in ("whole.jpg", "cut.jpg"))
+    assert abs(whole[:, :, :30].astype(int) - cut[:, :, :30]).max() <= 2
+    (tmp_path / "half.jpg").write_bytes(content[:len(content) // 2])
+    if not options.get("progressive"):  # of which the first half has all pixels, with less detail
+        assert picture_folder.shrink(str(tmp_path / "half.jpg")) == picture_folder.UNREADABLE
+
+
+def test_a_png_with_long_texts_is_used(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "a" * 2_000_000, zip=True)
+    gradient().save(tmp_path / "a.png", pnginfo=text)
+    assert np.array_equal(picture_folder.shrink(str(tmp_path / "a.png")), middle(gradient()))
+
+
 # The folder
 
 
@@ -219,6 +246,77 @@ def test_pictures_are_found_at_any_depth(folder):
     assert sorted(file.name for file in files) == [f"{i:02}.png" for i in range(24)] + ["b/c.d/e f/x.JPG"]
     assert [file.test for file in files] == sorted(file.test for file in files)
     assert all(Path(file.path).stat().st_size == file.size for file in files)
+
+
+def names_in(folder) -> list[str]:
+    return sorted(file.name for file in picture_folder.find_pictures(folder))
+
+
+def test_linked_folders_are_followed(folder, tmp_path):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    plain((1, 2, 200)).save(tmp_path / "elsewhere" / "deep" / "x.png")
+    plain((1, 2, 200)).save(tmp_path / "elsewhere" / "y.png")
+    own = names_in(folder)
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "one.png").symlink_to(tmp_path / "elsewhere" / "y.png")
+    assert names_in(folder) == [*own, "link/deep/x.png", "link/y.png", "one.png"]
+    os.rename(folder, tmp_path / "moved")
+    (tmp_path / "whole").symlink_to(tmp_path / "moved")
+    assert names_in(tmp_path / "whole") == [*own, "link/deep/x.png", "link/y.png", "one.png"]
+
+
+@pytest.mark.parametrize("link, target", [
+    ("loop", "."), ("a/loop", ".."), ("loop", ".."), ("a/b/loop", "../../.."), ("loop", "/"), ("again", "a"),
+    ("0", "a/b"), ("loop", "loop"), ("a/b/loop", "../b"), ("dangling", "nothing"), (".hidden", "../elsewhere"),
+    ("@eaDir", "../elsewhere")])
+def test_loops_end_and_folders_count_once(folder, tmp_path, link, target):
+    for place in folder / "a" / "b", tmp_path / "elsewhere":
+        place.mkdir(parents=True)
+        plain((1, 2, 200)).save(place / "x.png")
+    before = names_in(folder)
+    (folder / link).symlink_to(target)
+    assert names_in(folder) == before and len(before) == 25
+
+
+def test_links_between_folders_outside(folder, tmp_path):
+    """A link is followed from one folder to the next, but not back."""
+    for name, following in ("one", "two"), ("two", "one"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        plain((1, 2, 200)).save(tmp_path / name / "sub" / f"{name}.png")
+        (tmp_path / name / "sub" / "next").symlink_to(tmp_path / following)
+        (tmp_path / name / "sub" / "up").symlink_to("..")
+    own = names_in(folder)
+    (folder / "z").symlink_to(tmp_path / "one")
+    assert names_in(folder) == [*own, "z/sub/next/sub/two.png", "z/sub/one.png"]
+
+
+@pytest.mark.parametrize("name", [".thumbnails", "@eaDir", "@EADIR", "__MACOSX", "$RECYCLE.BIN", "#recycle", ".git"])
+def test_folders_of_the_system_are_skipped(folder, name):
+    before = names_in(folder)
+    for place in folder / name, folder / "a" / name / "b":
+        place.mkdir(parents=True)
+        plain((1, 2, 200)).save(place / "x.png")
+    assert names_in(folder) == before
+    assert len(names_in(folder / name)) == 1  # the user names it
+
+
+def test_heic_files_are_mentioned(folder, capsys, monkeypatch):
+    monkeypatch.setattr(image_file, "suffixes", lambda: {".png"})  # pillow-heif may be installed here
+    for name in "IMG_1.HEIC", "2.heic", "3.heif", "4.hif", ".5.heic":
+        (folder / name).write_bytes(b"\0\0\0\x18ftypheic")
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
+    warning, = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: left out 4 HEIC pictures in ") and "pip install pillow-heif" in warning
+
+
+def test_a_folder_of_nothing_but_heic_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(image_file, "suffixes", lambda: {".png"})
+    (tmp_path / "phone").mkdir()
+    for i in range(20):
+        (tmp_path / "phone" / f"{i}.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(UserError, match="no pictures in"):
+        load_data.load_category("horse", tmp_path / "phone")
+    assert "pip install pillow-heif" in capsys.readouterr().err
 
 
 def test_training_and_test_pictures_by_name(folder):
@@ -258,7 +356,7 @@ def test_names_are_compared_composed(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_name_that_is_no_unicode(folder):
+def test_name_that_is_not_unicode(folder):
     os.rename(os.fsencode(folder / "03.png"), os.fsencode(folder) + b"/\xff\n.png")
     (folder / "00.png").write_bytes(b"")
     assert sum(map(len, picture_folder.load_pictures(folder))) == 23
@@ -303,7 +401,7 @@ def test_too_few_pictures(tmp_path, make, reason):
 
 
 def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
-    """A drive that was away, or a permission, changes no date."""
+    """A drive that is back, or a new permission, changes no date."""
     original = image_file.read
 
     def read(path, least):
@@ -325,13 +423,13 @@ def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
 
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
-    """The names of the files that were read."""
+    """Collect the names of the files that are read."""
     original, names = picture_folder.shrink, []
     monkeypatch.setattr(picture_folder, "shrink", lambda path: names.append(Path(path).name) or original(path))
     return names
 
 
-def test_second_time_reads_the_cache_alone(folder, cache, read, monkeypatch):
+def test_second_time_reads_only_the_cache(folder, cache, read, monkeypatch):
     first = picture_folder.load_pictures(folder)
     assert len(read) == 24 and len(os.listdir(cache)) == 1
     with np.load(*cache.iterdir(), allow_pickle=False) as file:
@@ -376,14 +474,6 @@ def test_any_change_is_seen(folder, cache, read, change):
     assert len(os.listdir(cache)) == 1  # what is out of date does not pile up
 
 
-class Hostile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def flip(file, tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -412,7 +502,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_cache_is_made_anew(folder, cache, read, tmp_path, damage):
+def test_damaged_cache_is_made_again(folder, cache, read, tmp_path, damage):
     first = picture_folder.load_pictures(folder)
     file, = cache.iterdir()
     good = file.read_bytes()
@@ -458,6 +548,30 @@ def test_cache_folder(monkeypatch, platform, environment, expected):
     assert picture_folder.cache_folder() == Path(expected or tempfile.gettempdir(), "colourization")
 
 
+@pytest.mark.parametrize("cpus", [None, 1, 2, 8, 256])
+def test_few_pictures_are_in_memory_at_once(tmp_path, monkeypatch, cpus):
+    """However many processors there are: each picture may take 0.4 GB."""
+    (tmp_path / "many").mkdir()
+    for i in range(200):
+        (tmp_path / "many" / f"{i}.png").touch()
+    running, most, lock = 0, 0, threading.Lock()
+
+    def shrink(path):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+        return np.full((3, 32, 32), 7, np.uint8)
+
+    monkeypatch.setattr(picture_folder, "shrink", shrink)
+    monkeypatch.setattr("os.cpu_count", lambda: cpus)
+    assert sum(map(len, picture_folder.load_pictures(tmp_path / "many"))) == 200
+    assert most == min(cpus or 1, 4)
+
+
 def test_memory_is_what_the_bytes_take(tmp_path, monkeypatch):
     count, size = 4000, 4000 * 3072
     (tmp_path / "many").mkdir()
@@ -480,7 +594,7 @@ def test_memory_is_what_the_bytes_take(tmp_path, monkeypatch):
 
 @pytest.fixture
 def scenes(tmp_path) -> Path:
-    """200 pictures: dark green ground below a bright blue sky, a yellow sun in some, all of other sizes."""
+    """Make 200 pictures: dark green ground below a bright blue sky, a yellow sun in some, all of other sizes."""
     folder, rng = tmp_path / "scenes", np.random.default_rng(0)
     for i in range(200):
         width, height = rng.integers(40, 80, 2)

@@ -1,5 +1,6 @@
 """plots: every kind of picture, read back from its PNG."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ import torch
 from matplotlib.image import imread
 
 from colour import plots
+from colour.files import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +19,9 @@ def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+HEAT = 18  # levels: our scale goes straight between nine colours of "viridis"
 
 
 def read(path) -> np.ndarray:
@@ -30,12 +35,26 @@ def pictures(*shape: int) -> tuple[np.ndarray, np.ndarray]:
     return values, values / 256
 
 
-def found(page: np.ndarray, picture: np.ndarray, scale: int) -> list[tuple[int, int]]:
-    """Where in ``page`` (H, W, 3) uint8 (3, h, w) lies, enlarged with hard pixels: (y, x) of top left corners."""
-    block = np.kron(picture.transpose(1, 2, 0), np.ones((scale, scale, 1), np.uint8))
-    corners = (page[:-block.shape[0] + 1, :-block.shape[1] + 1] == block[0, 0]).all(axis=2)
-    return [(y, x) for y, x in np.argwhere(corners)
-            if np.array_equal(page[y:y + block.shape[0], x:x + block.shape[1]], block)]
+def found(page: np.ndarray, picture: np.ndarray, scale: int, tolerance: int = 0) -> list[tuple[int, int]]:
+    """Find uint8 (3, h, w), enlarged with hard pixels, in ``page`` (H, W, 3): (y, x) of top left corners."""
+    page, small = page.astype(np.int16), picture.transpose(1, 2, 0).astype(np.int16)
+    block = np.kron(small, np.ones((scale, scale, 1), np.int16))
+    height, width, _ = block.shape
+    corners = (abs(page[:-height + 1, :-width + 1] - block[0, 0]) <= tolerance).all(axis=2)
+
+    def same(a, b):
+        return (abs(a - b) <= tolerance).all()
+
+    return [(y, x) for y, x in np.argwhere(corners)  # one pixel of each square first, which is fast
+            if same(page[y:y + height:scale, x:x + width:scale], small)
+            and same(page[y:y + height, x:x + width], block)]
+
+
+def viridis(values: np.ndarray) -> np.ndarray:
+    """Return the colours that matplotlib gives numbers (..., H, W) in [0, 1] as uint8 (..., 3, H, W)."""
+    from matplotlib import colormaps
+
+    return np.moveaxis(colormaps["viridis"](values, bytes=True)[..., :3], -1, -3)
 
 
 def history(epochs: int, **more) -> list[dict]:
@@ -47,15 +66,25 @@ def test_importing_does_not_import_matplotlib():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
-    code = f"""if True:
-        import matplotlib, sys
-        before = matplotlib.rcParams.copy()
+def test_settings_of_matplotlib_change_nothing(tmp_path):
+    """A backend that is not there, as a notebook exports it, and a settings file that is none."""
+    code = """if True:
+        import sys
         from colour import plots
-        plots.training_curve({str(tmp_path / "curve.png")!r}, [{{'loss': 1, 'val_loss': 2}}])
-        plots.sheet({str(tmp_path / "sheet.png")!r}, [[[0, 1]]], "x")
-        assert "matplotlib.pyplot" not in sys.modules and matplotlib.rcParams.copy() == before"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+        plots.training_curve("curve.png", [{'loss': 1, 'val_loss': 2}] * 3, "a title")
+        plots.sheet("sheet.png", [[[0, 1]]], "x")
+        assert not any(name.startswith("matplotlib") for name in sys.modules)"""
+    drawn = []
+    for number, settings in enumerate(({}, {"MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                                            "MATPLOTLIBRC": "matplotlibrc", "MPLCONFIGDIR": "/proc/closed"})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "matplotlibrc").write_bytes(b"font.family: nowhere\n\xff\xfe")
+        done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
+                              env=os.environ | {"PYTHONPATH": str(ROOT)} | settings)
+        assert done.stdout == done.stderr == ""
+        drawn.append([(folder / name).read_bytes() for name in ("curve.png", "sheet.png")])
+    assert drawn[0] == drawn[1]
 
 
 def test_picture_is_the_picture_enlarged(tmp_path):
@@ -127,16 +156,13 @@ def test_training_curve_has_both_lines_in_each_panel(tmp_path, epochs):
 
 @pytest.mark.parametrize("count, columns", [(1, 1), (3, 2), (24, 6), (32, 8)])
 def test_sheet_scales_each_channel_to_its_own_range(tmp_path, count, columns):
-    from matplotlib import colormaps
-
     values, _ = pictures(count, 8, 8)
     channels = values * np.logspace(-3, 3, count)[:, None, None] - 5
     plots.sheet(tmp_path / "sheet.png", torch.from_numpy(channels), "downconv1")
     page = read(tmp_path / "sheet.png")
     scale = 16 if columns <= 6 else 12
     low, high = channels.min(axis=(1, 2), keepdims=True), channels.max(axis=(1, 2), keepdims=True)
-    expected = colormaps["viridis"](((channels - low) / (high - low)), bytes=True)[..., :3].transpose(0, 3, 1, 2)
-    places = [found(page, channel, scale) for channel in expected]
+    places = [found(page, channel, scale, HEAT) for channel in viridis((channels - low) / (high - low))]
     assert all(len(place) == 1 for place in places)
     places = [place for [place] in places]
     assert places == sorted(places) and len({x for _, x in places}) == columns
@@ -157,17 +183,27 @@ def test_sheet_shows_the_colours_of_its_channels(tmp_path):
 
 
 def test_uncertainty_shows_every_picture_and_the_entropy(tmp_path):
-    from matplotlib import colormaps
-
     values, floats = pictures(6, 3, 32, 32)
     entropy = np.random.default_rng(1).random((32, 32)) * 4.58
     rows = [("first", [("a", floats[0])]), ("second", [(str(i), floats[i]) for i in range(1, 6)])]
     plots.uncertainty(tmp_path / "u.png", rows, torch.from_numpy(entropy), 4.58, "UNet, horse 7", "note")
     page = read(tmp_path / "u.png")
     assert all(len(found(page, value, 6)) == 1 for value in values)
-    heat = colormaps["viridis"](entropy / 4.58, bytes=True)[..., :3].transpose(2, 0, 1)
-    assert len(found(page, heat, 6)) == 1
+    assert len(found(page, viridis(entropy / 4.58), 6, HEAT)) == 1
     assert len(rows[0][1]) == 1  # the caller's lists are left alone
+
+
+def test_heat_gets_lighter_from_dark_to_yellow():
+    colours = plots._heat(np.linspace(0, 1, 1000)[None])[0].astype(float)
+    assert (np.diff(colours @ [0.2126, 0.7152, 0.0722]) > -0.5).all()
+    assert colours[0].max() < 90 and colours[-1].min() < 60 and colours[-1, :2].min() > 220
+
+
+@pytest.mark.parametrize("low, high, expected", [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (2.31, 2.69, [2.4, 2.5, 2.6]),
+                                                 (1, 25, [5, 10, 15, 20, 25]), (1, 1, [1]), (1, 2, [1, 2])])
+def test_ticks_are_round_numbers(low, high, expected):
+    np.testing.assert_allclose(plots._ticks(low, high, least=1 if isinstance(expected[0], int) and low else 0),
+                               expected, atol=1e-12)
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import torch
 
-from colour import plots
 from colour.augment import NAMES
+from colour.cifar10 import HORSE, load_cifar10
 from colour.cli import Parser, UserError, command, folder_for, number
 from colour.devices import pick_device
 from colour.files import ROOT, atomic_write, display_path
 from colour.palette import Palette
 from colourization import Data, UNet, load_sets, progress_bar, train
-from load_data import HORSE, load_cifar10
 
 HELD_OUT = 1000
 RECIPE = {"batch_size": 50, "learn_rate": 0.01, "schedule": "onecycle"}
@@ -69,6 +68,28 @@ def summary(runs: list[dict]) -> dict[str, dict[str, tuple[float, float]]]:
     return result
 
 
+def dots(path: Path, panels: dict[str, str], runs: list[dict], title: str) -> None:
+    """Draw every run as a dot and the mean as a bar, by name, in one panel for each of ``panels`` (figure: label).
+
+    ``runs`` have a ``name`` and the figures. Names come in the order of their first runs.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(run["name"] for run in runs))
+    figure = Figure((5 * len(panels), 3.8), dpi=128, facecolor="white", layout="constrained")
+    for axes, (name, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        values = [[run[name] for run in runs if run["name"] == one] for one in names]
+        for place, of_name in enumerate(values):
+            axes.plot([place] * len(of_name), of_name, "o", color="C0", ms=5, alpha=0.6)
+            axes.hlines(sum(of_name) / len(of_name), place - 0.3, place + 0.3, color="C1", lw=2)
+        axes.set_xticks(range(len(names)), names, rotation=20)
+        axes.set_ylabel(label)
+        axes.grid(axis="y", alpha=0.3)
+    figure.suptitle(title, parse_math=False)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png")
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(description=__doc__)
@@ -108,8 +129,8 @@ def main(argv: list[str] | None = None) -> None:
         (loss, loss_spread), (acc, acc_spread) = figures["loss"], figures["acc"]
         print(f"{name:12}{loss:8.4f} {loss_spread:8.4f} {acc:10.1%} {acc_spread:8.1%}")
     picture = outdir / "augmentation.png"
-    plots.dots(picture, {"loss": "cross-entropy", "acc": "accuracy"}, runs,
-               f"UNet after the same number of steps, {HELD_OUT:,} held-out horses")
+    dots(picture, {"loss": "cross-entropy", "acc": "accuracy"}, runs,
+         f"UNet after the same number of steps, {HELD_OUT:,} held-out horses")
     print(f"figures in {display_path(path)}, picture in {display_path(picture)}")
 
 

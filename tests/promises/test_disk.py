@@ -16,13 +16,12 @@ import activations
 import colour_regression
 import colourization
 import load_data
-from colour import checkpoints, kmeans, picture_folder, runs
+from colour import checkpoints, cifar10, kmeans, picture_folder, runs
+from colour.cifar10 import ARCHIVE
 from colour.cli import UserError
 from colour.files import ROOT
 from colourization import CNN
-from tests.helpers import contents_of
-from tests.test_load_data import ARCHIVE, answer, archive, server, small  # noqa: F401 (fixtures)
-from tests.test_palette import pictures_of
+from tests.helpers import contents_of, pictures_of
 
 resource = pytest.importorskip("resource", reason="this system limits no files")
 
@@ -169,24 +168,24 @@ def test_no_room_for_a_cache(disk, tmp_path, monkeypatch, capsys):
     assert warning.startswith("warning: ") and str(folder) in warning and contents_of(folder) == {}
 
 
-def test_no_room_for_a_download(disk, server, archive):  # noqa: F811
+def test_no_room_for_a_download(disk, server, archive):
     """What fits on the disk stays, and the next download goes on from there."""
     folder, filled = disk
     target = folder / ARCHIVE
     with filled(folder, 100 << 10), pytest.raises(UserError, match="No space|too large") as error:
-        load_data.download(target, server.source)
+        cifar10.download(target, server.source)
     assert "run this again to go on" in str(error.value) and str(target) in str(error.value)
     part = contents_of(folder)[f"{ARCHIVE}.part"]
     assert contents_of(folder).keys() == {f"{ARCHIVE}.part"} and archive[0].startswith(part) and part
-    load_data.download(target, server.source)
+    cifar10.download(target, server.source)
     assert contents_of(folder) == {ARCHIVE: archive[0]} and server.ranges == [None, f"bytes={len(part)}-"]
 
 
-def test_no_room_to_unpack(disk, server, archive):  # noqa: F811
+def test_no_room_to_unpack(disk, server, archive):
     folder, filled = disk
     (folder / ARCHIVE).write_bytes(archive[0])
     with filled(folder, 20 << 10), pytest.raises(OSError, match="No space|too large"):
-        load_data.load_cifar10(folder, server.source)
+        cifar10.load_cifar10(folder, server.source)
     assert [path.name for path in folder.iterdir()] == [ARCHIVE]
 
 
@@ -258,10 +257,17 @@ def test_nothing_is_written_in_the_repository(closed, capsys):
     assert {path.name for path in (closed / "open").iterdir()} == {"weights.pkl", "eval_CNN.png", "m.json"}
 
 
-def test_a_download_that_may_not_be_written(server, closed):  # noqa: F811
+def test_a_download_that_may_not_be_written(server, closed):
     with pytest.raises(UserError, match="Permission denied"):
-        load_data.download(closed / ARCHIVE, server.source)
+        cifar10.download(closed / ARCHIVE, server.source)
     assert not list(closed.glob("cifar*"))
+
+
+def test_a_closed_folder_of_data(closed, stopped):
+    folder = closed / "open" / "data"
+    folder.mkdir(mode=0)
+    error = stopped(load_data.main, ["--data", folder])
+    assert str(folder) in error and "ermission denied" in error
 
 
 def test_a_closed_folder_among_pictures_is_told(closed, monkeypatch, capsys):

@@ -1,0 +1,118 @@
+"""k-means: learning a palette, and its command."""
+
+import os
+
+import numpy as np
+import pytest
+
+from colour import kmeans
+from colour.cli import UserError
+from colour.palette import Palette
+from tests.helpers import GRID, one_line, pictures_of
+
+
+@pytest.fixture
+def one_thread():
+    """Use one thread: scikit-learn adds the results of threads in the order they end, so the last bits may differ."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
+def test_clusters_are_of_colours_not_of_one_channels_neighbours():
+    colours = np.array([[250, 10, 90], [3, 2, 1], [0, 200, 0], [30, 60, 255], [128, 128, 128]])
+    palette, distance = kmeans.learn_palette(pictures_of(colours, [7, 30, 1, 20, 6]), 5)
+    assert distance == pytest.approx(0, abs=1e-6)
+    assert palette.centres.dtype == np.float32
+    assert palette.centres * 256 == pytest.approx(np.array(sorted(colours.tolist(), key=sum)), abs=1e-4)
+
+
+def test_colours_weigh_as_often_as_they_occur():
+    colours = [[10, 0, 0], [20, 0, 0], [200, 240, 200], [200, 250, 200]]
+    counts = [9, 1, 2, 4]
+    palette, distance = kmeans.learn_palette(pictures_of(colours, counts), 2)
+    expected = np.array([[11, 0, 0], [200, 740 / 3, 200]])  # the means of the pixels, not of the colours
+    assert palette.centres * 256 == pytest.approx(expected, abs=1e-4)
+    assert distance * 256 == pytest.approx((9 * 1 + 1 * 9 + 2 * (20 / 3) + 4 * (10 / 3)) / 16, abs=1e-6)
+
+
+def test_weighted_clustering_has_the_plain_objective(horses, one_thread):
+    from sklearn.cluster import KMeans
+
+    images = horses[:12, :, ::4, ::4] // 32 * 32  # few colours, each often
+    pixels = images.transpose(0, 2, 3, 1).reshape(-1, 3) / 256
+    assert len(np.unique(pixels, axis=0)) < len(pixels) / 3
+    palette, distance = kmeans.learn_palette(images, 4)
+    to_centres = np.linalg.norm(pixels[:, None] - palette.centres, axis=2)
+    assert distance == pytest.approx(to_centres.min(axis=1).mean(), abs=1e-6)
+    # A fixed point of k-means over all pixels: they are not worse off than with the best of many plain runs.
+    assert KMeans(4, init=palette.centres.astype(float), n_init=1).fit(pixels).cluster_centers_ == pytest.approx(
+        palette.centres, abs=1e-5)
+    plain = min((KMeans(4, n_init=1, random_state=seed).fit(pixels) for seed in range(5)), key=lambda m: m.inertia_)
+    plain_distance = np.linalg.norm(pixels - plain.cluster_centers_[plain.labels_], axis=1).mean()
+    assert distance <= plain_distance * 1.02
+
+
+def test_same_seed_same_palette(horses, one_thread):
+    images = horses[:20]
+    first, distance = kmeans.learn_palette(images, 8, seed=3)
+    again, same_distance = kmeans.learn_palette(images.copy(), 8, seed=3)
+    assert first.centres.tobytes() == again.centres.tobytes() and distance == same_distance
+    assert (np.diff(first.centres.mean(axis=1)) >= 0).all()
+
+
+def test_too_few_colours():
+    with pytest.raises(UserError) as error:
+        kmeans.learn_palette(pictures_of([[1, 2, 3], [4, 5, 6]], [10, 6]), 3)
+    assert "only 2 different colours" in one_line(error) and "-k" in one_line(error)
+
+
+@pytest.fixture
+def few_pictures(monkeypatch):
+    def use(images):
+        monkeypatch.setattr(kmeans, "load_category", lambda category, data_dir: (images, images[:1]))
+    use(pictures_of(GRID, [8, 4, 2, 2]))
+    return use
+
+
+def test_kmeans_writes_replaces_and_refuses(few_pictures, tmp_path, capsys):
+    file = tmp_path / "new folder" / "mine.npy"
+    command = ["-k", "4", "-o", str(file)]
+    assert kmeans.main(command) == 0
+    assert "nearest colour: 0.0000" in capsys.readouterr().out
+    assert (Palette.load(file).centres * 256).tolist() == GRID.tolist()
+    written = file.read_bytes()
+
+    assert kmeans.main(command) == 0
+    assert "holds these colours" in capsys.readouterr().out and file.read_bytes() == written
+
+    few_pictures(pictures_of(GRID // 2, [8, 4, 2, 2]))
+    with pytest.raises(SystemExit) as exit:
+        kmeans.main(command)
+    progress, error = capsys.readouterr().err.splitlines()
+    assert exit.value.code == 2
+    assert error.startswith("error: ") and "--overwrite" in error and str(file) in error
+    assert file.read_bytes() == written
+
+    assert kmeans.main([*command, "--overwrite"]) == 0
+    assert (Palette.load(file).centres * 256).tolist() == (GRID // 2).tolist()
+    assert os.listdir(file.parent) == ["mine.npy"]
+
+
+@pytest.mark.parametrize("category, name", [("7", "cat7"), ("horse", "cat7"), ("all", "catall")])
+def test_kmeans_names_its_file(few_pictures, tmp_path, monkeypatch, category, name):
+    monkeypatch.setattr(kmeans, "ROOT", tmp_path)
+    kmeans.main(["-k", "3", "--category", category])
+    assert [file.name for file in tmp_path.rglob("*.npy")] == [f"colour_kmeans3_{name}.npy"]
+
+
+@pytest.mark.parametrize("flags", [["-k", "1"], ["-k", "257"], ["-k", "x"], ["--category", "unicorn"], ["-k", "5"]])
+def test_kmeans_refuses_in_one_line(few_pictures, tmp_path, capsys, flags):
+    with pytest.raises(SystemExit) as exit:
+        kmeans.main([*flags, "-o", str(tmp_path / "x.npy")])
+    assert exit.value.code == 2 and not list(tmp_path.iterdir())
+    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("k-means with")]
+    assert len(errors) == 1 and errors[0].startswith("error: ")
+
+
