@@ -16,6 +16,7 @@ from torch import nn
 
 from colour.cli import UserError, warn
 from colour.files import ROOT, atomic_write, sha256
+from colour.palette import MAX_COLOURS
 from colour.task import Task
 from colour.untrusted import load_torch
 
@@ -178,6 +179,8 @@ def _sizes_of(weights: dict[str, torch.Tensor], path: str | Path) -> tuple[int, 
             raise _other_network(path, f"{name} has the shape {tuple(value.shape)}")
     if not filters:
         raise _other_network(path, "it has no convolutions")
+    if len(value) > MAX_COLOURS:  # of the last one
+        raise _other_network(path, f"{name} has the shape {tuple(value.shape)}")
     first, *_, last = [*filters.values()] * 2
     num_filters, _, _, kernel = first.shape
     if kernel % 2 == 0:
@@ -200,7 +203,8 @@ def _misfit(architecture: Architecture, networks: dict, weights: dict[str, torch
             wrong[name] = f"{name} is not part of it"
         elif found[name] != expected[name]:
             wrong[name] = f"{name} has the shape {tuple(found[name])}, not {tuple(expected[name])}"
-    return (len(wrong), min(wrong.values())) if wrong else None
+    # What is missing comes first: without the first layer, the others seem to have wrong shapes.
+    return (len(wrong), min(wrong.values(), key=lambda why: (not why.endswith("missing"), why))) if wrong else None
 
 
 def _other_network(path: str | Path, why: str) -> UserError:

@@ -218,7 +218,8 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
             if warning:
                 messages.append(f"warning: {path}: {warning}")
         except (UserError, OSError) as error:
-            messages.append(f"error: {path}: {' '.join(str(error).split())}")
+            known = getattr(error, "filename", None) == str(path)  # then the message need not name it again
+            messages.append(f"error: {path}: {error.strerror if known else ' '.join(str(error).split())}")
             status = 1
     for message in messages:
         print(one_line(message), file=sys.stderr)

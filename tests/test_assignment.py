@@ -11,14 +11,14 @@ import time
 
 import pytest
 import torch
-from assignment import checks
-from assignment import sandbox as sandbox_module
-from assignment.checks import CHECKS, Submission, outdated
-from assignment.sandbox import Sandbox
 
 from colour.files import ROOT
 from colour.palette import Palette
 from colourization import Data, evaluate, load_model, load_sets
+from tests.assignment import checks
+from tests.assignment import sandbox as sandbox_module
+from tests.assignment.checks import CHECKS, Submission, outdated
+from tests.assignment.sandbox import Sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the checker needs fork")
 
