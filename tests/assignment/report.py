@@ -4,7 +4,8 @@ import csv
 import io
 from pathlib import Path
 
-from .checks import CHECKS, Submission, Verdict, outdated
+from .checks import CHECKS, Submission, Verdict
+from .loading import advised, outdated
 
 NOT_RUN = Verdict("", ["not run"])
 NOTES = 8  # shown in a table at most
@@ -21,7 +22,7 @@ def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> d
              for part in sorted({row["part"] for row in rows})}
     points, of = (round(sum(column), 2) for column in zip(*parts.values()))
     return {"submission": name, "points": points, "of": of, "parts": parts, "checks": rows,
-            "outdated": outdated(submission.path), "notes": submission.notes or []}
+            "outdated": outdated(submission.path), "notes": [advised(note) for note in submission.notes or []]}
 
 
 def complaints(result: dict) -> dict[str, str]:
