@@ -353,7 +353,7 @@ def test_helpers_of_another_time(sandbox, tmp_path):
     assert len(notes) == 1 and notes[0].startswith("load_data.py line 2, `import os, six`: ModuleNotFoundError")
     assert any(note.startswith("__init__.py line 1, `import cPickle`") for note in marked["notes"])
     assert any("load_data.py line 4" in note for note in marked["notes"])
-    assert all("colour" not in note for note in marked["notes"])
+    assert not any("No module named 'colour" in note for note in marked["notes"])
     lines = report.table(marked)
     assert sum("write Python 3" in line for line in lines) >= 1
     assert {path.name for path in tmp_path.iterdir()} == {"colourization.py", "load_data.py", "parts"}
@@ -399,7 +399,7 @@ AT_IMPORT = {  # what a submission does when it is imported, and what is said of
     "\x00\x01\x02\n" * 100: "",
     "(" * 100_000: "",
     "x = 1\n" * 200_000: "larger than a megabyte",
-    "\n".join(f"class A{n}(:\n    pass" for n in range(300)): "invalid syntax",
+    "\n".join(f"class A{n}(:\n    pass" for n in range(300)): "SyntaxError",
 }
 
 
@@ -518,7 +518,7 @@ def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
     done = checker("tests/assignment", "--submission", tmp_path / "wrong.py", "--points", tmp_path / "new" / "points.json",
                    "--csv", tmp_path / "points.csv", "--gradescope", tmp_path / "results.json")
     assert done.returncode == 1
-    assert "G  numbering         0.2 of 0.2\nG  gradients         0.0 of 0.4   no gradient reaches self.weight\n" in done.stdout
+    assert "\nG  gradients        0.0 of 0.4   no gradient reaches self.weight\n" in done.stdout
     assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\noutdated, line" in done.stdout
     assert done.stdout.count("\n") <= 40 and done.stderr == ""
     points = json.loads((tmp_path / "new" / "points.json").read_text())
@@ -536,11 +536,9 @@ def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
 
 
 def test_the_worst_submission_takes_few_lines(tmp_path):
-    names = [name for name in LOSES if name not in ("an endless loop", "a crash", "a class that is not Python")]
     source = "\n".join(f"import missing_{n}" for n in range(30)) + changed(
         [edit for name in ("PyTorch's numbering", "a filter from weight.data", "all joins swapped", "forward returns a tuple",
                            "wrong channels", "24 hard-coded", "no padding") for edit in LOSES[name][0]])
-    assert len(names) > 20
     (tmp_path / "colourization.py").write_text(source)
     done = checker("tests/assignment", "--submission", tmp_path / "colourization.py")
     assert done.returncode == 1 and done.stdout.count("\n") <= 40

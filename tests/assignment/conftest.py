@@ -58,7 +58,7 @@ def pytest_configure(config):
         raise pytest.UsageError(f"{error}") from None
     config.stash[FILES], config.stash[VERDICTS], config.stash[MARKED] = files, {}, {}
     if paths:  # the table says it all
-        config.option.tbstyle, config.option.reportchars = "no", ""
+        config.option.tbstyle, config.option.reportchars, config.option.no_header = "no", "", True
 
 
 def pytest_generate_tests(metafunc):

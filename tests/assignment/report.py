@@ -8,7 +8,7 @@ from .checks import CHECKS, Submission, Verdict
 from .loading import advised, outdated
 
 NOT_RUN = Verdict("", ["not run"])
-NOTES = 8  # shown in a table at most
+NOTES = 6  # shown in a table at most
 
 
 def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> dict:

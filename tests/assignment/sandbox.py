@@ -108,9 +108,10 @@ class Sandbox:
 
     def _stop(self):
         """End the worker and all that submissions have started, whose parent this process has become by then."""
-        self.process.kill()
-        self.process.communicate()
-        self.process = None
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
         if self.child is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.child, signal.SIGKILL)
