@@ -11,7 +11,6 @@ import sys
 import time
 
 import pytest
-import torch
 from assignment import checks, report
 from assignment import sandbox as sandbox_module
 from assignment.checks import CHECKS, Submission

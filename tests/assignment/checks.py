@@ -17,11 +17,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from colour.cifar10 import load_horses
 from colour.files import ROOT
 from colour.palette import Palette
-from load_data import load_horses
 
-from .loading import advised, outdated
+from .loading import advised
 from .sandbox import Failure, Sandbox
 
 BLOCKS = "downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv"

@@ -12,10 +12,9 @@ import threading
 import numpy as np
 import torch
 import torch.nn.functional as F
+from loading import Wrong
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from loading import Wrong
 
 SIZES = 3, 2, 4  # kernel, num_filters, num_colours: small and all different
 

@@ -16,12 +16,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-from torch import nn
-
 import looks
 import processes
+import torch
 from loading import explain, load
+from torch import nn
 
 MAX_FILE = 16 << 20  # bytes that a submission may print, or write into a file
 MAX_WRITTEN = 256 << 20  # bytes that it may write into files together
