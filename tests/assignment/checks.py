@@ -201,7 +201,8 @@ def differences(network: str, sizes: tuple, found: dict) -> list[str]:
 
 def layers(ask, network):
     k, f, c = 3, 32, 24
-    count = sum(int(np.prod(shape)) for name, shape in expected_shapes(network, k, f, c).items() if "running" not in name)
+    count = sum(int(np.prod(shape)) for name, shape in expected_shapes(network, k, f, c).items()
+                if "running" not in name)
     return (f"the blocks and channels of the sheet, under its names: {count:,} weights and biases in "
             f"{network}({k}, {f}, {c})"), differences(network, SIZES, ask(f"{network} layers"))
 
@@ -342,8 +343,9 @@ def misfit(found: Fit | None, gaps: int | None = None) -> str:
 
 def misplaced(found: Fit | None, kernel: int) -> str:
     """What is wrong with a convolution's padding."""
-    right = kernel // 2 * (found.gaps + 1) if found else None
-    return f"{found.padding} pixels of padding, not {right}: the size changes" if found and found.padding != right else ""
+    if found is None or found.padding == (right := kernel // 2 * (found.gaps + 1)):
+        return ""
+    return f"{found.padding} pixels of padding, not {right}: the size changes"
 
 
 def gradient_faults(answer: dict, kernel: int) -> list[str]:

@@ -32,33 +32,37 @@ def pytest_addoption(parser, pluginmanager):
 
 
 def pytest_configure(config):
-    paths = config.getoption("submission", None) or []
-    written = [(name, config.getoption(name, None)) for name in ("points", "csv", "gradescope")]
+    paths, results = config.getoption("submission", None) or [], config.getoption("gradescope", None)
     try:
-        strangers = [argument for argument in config.args if HERE not in [(at := Path(argument.split("::")[0]).absolute()),
-                                                                          *at.parents]]
-        if paths and strangers:
-            raise UserError(f"{strangers[0]} would be imported here: name tests/assignment first, then --submission with "
-                            "all that is to be marked")
-        for name, file in written:
-            if file and Path(file).is_dir():
-                raise UserError(f"{file} is a folder: name a file with --{name}")
-            if file:
+        config.stash[FILES] = chosen(paths, config.args) if paths else [ROOT / "colourization.py"]
+        for name in "points", "csv", "gradescope":
+            if file := config.getoption(name, None):
+                if Path(file).is_dir():
+                    raise UserError(f"{file} is a folder: name a file with --{name}")
                 folder_for(Path(file).parent, f"--{name}")
-        files = [file for path in paths for file in submissions(Path(path))] if paths else [ROOT / "colourization.py"]
-        missing = [path for path in paths if not submissions(Path(path))]
-        if missing or not files[0].is_file():
-            raise UserError(f"there is no file {missing[0] if missing else files[0]}: name the colourization.py to check, "
-                            "or a folder that holds some, with --submission")
-        if len(files) > 1 and config.getoption("gradescope", None):
-            raise UserError(f"Gradescope marks one submission, and here are {len(files)}, {files[1]} for one")
+        if results and len(config.stash[FILES]) > 1:
+            raise UserError(f"Gradescope marks one submission: here are {', '.join(map(str, config.stash[FILES]))}")
     except UserError as error:
-        if config.getoption("gradescope", None):
-            save(config.option.gradescope, json.dumps({"score": 0, "output": str(error)}))
+        if results and not Path(results).is_dir():
+            save(results, json.dumps({"score": 0, "output": str(error)}))
         raise pytest.UsageError(f"{error}") from None
-    config.stash[FILES], config.stash[VERDICTS], config.stash[MARKED] = files, {}, {}
+    config.stash[VERDICTS], config.stash[MARKED] = {}, {}
     if paths:  # the table says it all
         config.option.tbstyle, config.option.reportchars, config.option.no_header = "no", "", True
+
+
+def chosen(paths: list[str], arguments: list[str]) -> list[Path]:
+    """Return the files to mark, and raise ``UserError`` if there are none or pytest itself would import some."""
+    for argument in arguments:
+        place = Path(argument.split("::")[0]).absolute()
+        if HERE not in (place, *place.parents):
+            raise UserError(f"pytest would import {argument}: name tests/assignment first, then --submission with all "
+                            "that is to be marked")
+    for path in paths:
+        if not submissions(Path(path)):
+            raise UserError(f"there is no file {path}: name the colourization.py to check, or a folder that holds "
+                            "some, with --submission")
+    return [file for path in paths for file in submissions(Path(path))]
 
 
 def pytest_generate_tests(metafunc):
@@ -89,22 +93,21 @@ def save(path: str, text: str) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    option, verdicts = config.option, config.stash[VERDICTS]
+    wanted = {name: config.getoption(name, None) for name in ("submission", "points", "csv", "gradescope")}
+    verdicts = config.stash[VERDICTS]
     lost = any(verdict.complaints for found in verdicts.values() for verdict in found.values())
-    if not (lost or option.submission or option.points or option.csv or option.gradescope):
+    if not lost and not any(wanted.values()):
         return  # this project's own, among its other tests
     results = [report(config.stash[MARKED].get(file) or Submission(file, None), str(file), verdicts.get(file, {}))
                for file in config.stash[FILES]]
     only = results[0] if len(results) == 1 else None
-    if option.points:
-        save(option.points, json.dumps(only or results, indent=1))
-    if option.csv:
-        save(option.csv, csv_text(results).strip())
-    if option.gradescope:
-        save(option.gradescope, json.dumps(gradescope(only), indent=1))
+    if wanted["points"]:
+        save(wanted["points"], json.dumps(only or results, indent=1))
+    if wanted["csv"]:
+        save(wanted["csv"], csv_text(results).strip())
+    if wanted["gradescope"]:
+        save(wanted["gradescope"], json.dumps(gradescope(only), indent=1))
     terminalreporter.section("points")
-    if only:
-        terminalreporter.write_line(only["submission"])
-    for line in table(only) if only else [f"{result['submission']}: {result['points']:.1f} of {result['of']:.1f} points: "
-                                          f"{summary(result)}" for result in results]:
+    lines = [only["submission"], *table(only)] if only else [f"{one['submission']}: {summary(one)}" for one in results]
+    for line in lines:
         terminalreporter.write_line(line)

@@ -22,8 +22,8 @@ from colour.files import ROOT
 HERE = Path(__file__).resolve().parent
 QUESTIONS = {"CNN": "B", "UNet": "C", "MyDilatedConv2d": "G"}
 GIVEN = {"MyDilatedConv2d": ["__init__"]}  # methods that students get
-RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/*.py", "colour/*.npy",
-        "data/cifar10_horses.npz"]
+RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/*.py",
+        "colour/*.npy", "data/cifar10_horses.npz"]
 CHECKER = [f"tests/assignment/{path.name}" for path in HERE.glob("*.py") if path.name != "handout.py"]
 HANDOUT = [*RUNS, *CHECKER, "activations.py", ".gitignore", "weights/*.pkl", "weights/*.json"]
 AUTOGRADER = [*RUNS, *CHECKER, "weights/*_f16.pkl", "weights/*_f16.json"]
@@ -57,7 +57,7 @@ def blanked(source: str) -> tuple[str, list[str]]:
     lines, taken = source.splitlines(), []
 
     def cut(first: int, last: int, *instead: str) -> None:
-        taken.extend(line for line in lines[first - 1:last])
+        taken.extend(lines[first - 1:last])
         lines[first - 1:last] = [*instead, *[None] * (last - first + 1 - len(instead))]  # the others keep their numbers
 
     for node in ast.parse(source).body:
@@ -72,9 +72,8 @@ def blanked(source: str) -> tuple[str, list[str]]:
                 else:
                     cut(min([part.lineno, *(one.lineno for one in part.decorator_list)]), part.end_lineno)
         if ast.get_docstring(node) and node.body[0].end_lineno > node.body[0].lineno:  # what follows may give it away
-            start = node.body[0].lineno
-            cut(start + 1, node.body[0].end_lineno)
-            lines[start - 1] = lines[start - 1].rstrip() + '"""'
+            start, end = node.body[0].lineno, node.body[0].end_lineno
+            cut(start, end, lines[start - 1].rstrip() + lines[end - 1].strip()[-3:])
     text = tidied(lines)
     while unused := unused_definition(text):
         lines = text.splitlines()
@@ -84,26 +83,9 @@ def blanked(source: str) -> tuple[str, list[str]]:
 
 
 def tidied(lines: list[str | None]) -> str:
-    """Leave out what was cut, and of the empty lines around it all but those that belong there."""
-    kept = []
-    for line in lines:
-        if line is None:
-            kept += [None] if kept and kept[-1] is not None else []
-        elif not (line == "" and len(kept) > 1 and kept[-1] is None and kept[-2] == ""):
-            kept.append(line)
-    return "\n".join(squeezed([line for line in kept if line is not None])) + "\n"
-
-
-def squeezed(lines: list[str]) -> list[str]:
-    """At most two empty lines together, and one before what is indented."""
-    result = []
-    for line in lines:
-        most = 2 if not line.startswith(" ") else 1
-        if line:
-            while len(result) > most and not any(result[-most - 1:]):
-                result.pop()
-        result.append(line)
-    return result
+    """Leave out what was cut, and the empty lines that are too many then."""
+    text = "\n".join(line for line in lines if line is not None) + "\n"
+    return re.sub(r"\n{3,}(?= )", "\n\n", re.sub(r"\n{4,}", "\n\n\n", text))
 
 
 def unused_definition(source: str) -> ast.stmt | None:
@@ -176,7 +158,8 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
 def points(folder: Path, submission: Path) -> float:
     """What the checker in ``folder`` gives; ``UserError`` if it does not work there."""
     file = folder.parent / "points.json"
-    done = run(folder, "-m", "pytest", "-p", "no:cacheprovider", "tests/assignment", "--submission", submission, "--points", file)
+    done = run(folder, "-m", "pytest", "-p", "no:cacheprovider", "tests/assignment", "--submission", submission,
+               "--points", file)
     if done.returncode > 1:
         raise UserError(f"the checker fails in the hand-out: {done.stdout[-300:]} {done.stderr[-300:]}")
     return json.loads(file.read_text())["points"]
@@ -200,21 +183,20 @@ def leaks(folder: Path, taken: list[str]) -> list[str]:
 def prove_handout(folder: Path, taken: list[str]) -> None:
     """Use the hand-out as a student would. Writes into ``folder``."""
     expect("no line of a solution is in any file", not (found := leaks(folder, taken)), found[:3])
-    for arguments in (["colour_regression.py"], ["colour_regression.py", "--help"], ["colourization.py", "--help"],
-                      ["activations.py", "--help"], ["load_data.py"],
-                      ["activations.py", "7", "--checkpoint", "weights/regression_cnn_k3_f32.pkl", "--model", "RegressionCNN"]):
-        done = run(folder, *arguments)
-        expect(f"python {' '.join(arguments)}", done.returncode == 0, done.stderr[-300:])
-    done = run(folder, "colourization.py", "--valid")
-    expect("colourization.py --valid says what is to be done, in one line", done.returncode == 2 and
-           done.stderr.startswith("error: question B is not done yet") and done.stderr.count("\n") == 1, done.stderr[-300:])
+    for line in ("load_data.py", "colour_regression.py", "colour_regression.py --help", "colourization.py --help",
+                 "activations.py --help", "activations.py 7 --checkpoint weights/regression_cnn_k3_f32.pkl"):
+        done = run(folder, *line.split())
+        expect(f"python {line}", done.returncode == 0, done.stderr[-300:])
+    said = run(folder, "colourization.py", "--valid").stderr
+    expect("colourization.py --valid says what is to be done, in one line",
+           said.startswith("error: question B is not done yet") and said.count("\n") == 1, said[-300:])
     expect("the checker gives 0 points", (found := points(folder, folder / "colourization.py")) == 0, found)
     expect("a solution gets full points", (found := points(folder, ROOT / "colourization.py")) == full_points(), found)
 
 
 def prove_autograder(folder: Path) -> None:
     """Mark a solution in a folder laid out like Gradescope's container."""
-    container = folder.parent / "autograder"
+    container = folder.parent / "container" / "autograder"
     shutil.copytree(folder, container / "source")
     shutil.copy(folder / "run_autograder", container)
     (container / "submission").mkdir()

@@ -187,10 +187,9 @@ def watch_threads() -> None:
         return run
 
     for module in _thread, threading:
-        for name in "start_new_thread", "start_new", "start_joinable_thread":
-            for name in name, f"_{name}":
-                if hasattr(module, name):
-                    setattr(module, name, watched(getattr(module, name)))
+        for name in vars(module).keys() & {f"{prefix}start_{what}" for prefix in ("", "_") for what in (
+                "new", "new_thread", "joinable_thread")}:
+            setattr(module, name, watched(getattr(module, name)))
 
 
 def make_convolution(module, name, block, in_channels, out_channels, kernel, dilation):

@@ -41,14 +41,15 @@ def table(result: dict) -> list[str]:
         name = f"{row['part']}-{row['check']}"
         found = "" if row["found"] == "that" else told.get(name) or "the same"
         lines.append(f"{row['part']}  {row['check']:15} {row['points']:4.1f} of {row['of']:.1f}   {found}".rstrip())
-    lines.append(f"{result['points']:.1f} of {result['of']:.1f} points: {summary(result)}")
+    lines.append(summary(result))
     notes = [f"left out: {note}" for note in result["notes"]] + [f"outdated, {note}" for note in result["outdated"]]
     lines += notes[:NOTES] + [f"and {len(notes) - NOTES} more"] * (len(notes) > NOTES)
     return lines
 
 
 def summary(result: dict) -> str:
-    return ", ".join(f"{part} {points:.1f} of {of:.1f}" for part, (points, of) in result["parts"].items() if of)
+    parts = ", ".join(f"{part} {points:.1f} of {of:.1f}" for part, (points, of) in result["parts"].items() if of)
+    return f"{result['points']:.1f} of {result['of']:.1f} points: {parts}"
 
 
 def csv_text(results: list[dict]) -> str:

@@ -82,8 +82,8 @@ class Sandbox:
             return dict.fromkeys(group, Failure("it ended the process that watches over it")), []
         finally:
             timer.cancel()
-        printed = reply["output"].strip()[-200:]
-        failure = Failure((reply["stopped"] or "it ended without an answer") + (f"; it printed: {printed}" * bool(printed)))
+        reason, printed = reply["stopped"] or "it ended without an answer", reply["output"].strip()[-200:]
+        failure = Failure(f"{reason}; it printed: {printed}" if printed else reason)
         seen, notes = dict.fromkeys(group, failure), []
         for line in reply["result"].splitlines():
             with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):  # it may be forged
