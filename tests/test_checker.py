@@ -127,25 +127,28 @@ FULL = {
     "Python 2 print below the main guard": [at_the_end("    print 'Epoch %d' % 1,")],
     "async below the main guard": [at_the_end("    x = x.cuda(async=True)")],
     "Python 2 after the classes":
-        [("if __name__", "def train():\n    try:\n        pass\n    except ValueError, e:\n        print e\n\nif __name__")],
+        [("if __name__", "def train():\n    try:\n        pass\n    except ValueError, e:\n        print e\n\n"
+                         "if __name__")],
     "Python 2 before the classes": [before_classes("def shown(x):\n    print 'x', x\n    return `x`\n")],
-    "print in a graded method": [("        down1 = self.downconv1(x)", "        print x.size()\n        down1 = self.downconv1(x)")],
+    "print in a graded method": [("        down1 =", "        print x.size()\n        down1 =")],
     "a helper whose body is missing": [before_classes("def todo():\n    # later\n")],
-    "modules that are gone": [("import argparse", "import six, argparse\nimport cPickle, torch\nfrom scipy.misc import imread")],
+    "modules that are gone":
+        [("import argparse", "import six, argparse\nimport cPickle, torch\nfrom scipy.misc import imread")],
     "magics": [before_classes("%matplotlib inline\n!pip install six\nget_ipython().magic('x')")],
     "arguments parsed": [before_classes("args = argparse.ArgumentParser().parse_args()")],
     "a palette of its author's": [before_classes("colours = np.load('colours/colour_kmeans24_cat7.npy')")],
     "an exit at the end": [("if __name__", "import sys\nsys.exit(1)\nif __name__")],
-    "xrange": [("def block(", "for _ in xrange(2): pass\nclass Kept:\n    sizes = [n for n in xrange(3)]\n\ndef block(")],
+    "xrange": [("        f = num_filters", "        for f in xrange(num_filters + 1): pass")],
     "tabs of Python 2": [("        out = self.finalconv", "\tout = self.finalconv")],
     "an old coding line": [("\nimport argparse", "# -*- coding: latin-1 -*-\n# caf\xe9\nimport argparse")],
-    "more arguments with defaults": [("num_colours):\n        super(CNN", "num_colours, num_in_channels=1, pool=2):\n        super(CNN")],
+    "more arguments with defaults":
+        [("num_colours):\n        super(CNN", "num_colours, in_channels=1, pool=2):\n        super(CNN")],
     "blocks called by forward": [("self.rfconv(down2)", "self.rfconv.forward(down2)"),
                                  ("self.upconv2(torch", "self.upconv2.forward(torch")],
     "blocks called layer by layer":
-        [("rf = self.rfconv(down2)", "rf = down2\n        for layer in self.rfconv:\n            rf = layer.forward(rf)")],
-    "functional ReLU": [("nn.BatchNorm2d(channels), nn.ReLU()])", "nn.BatchNorm2d(channels)])")] + [
-        (f"self.{name}(", f"F.relu(self.{name})(") for name in ()] + [
+        [("rf = self.rfconv(down2)", "rf = down2\n        for layer in self.rfconv: rf = layer.forward(rf)")],
+    "functional ReLU": [
+        ("nn.BatchNorm2d(channels), nn.ReLU()])", "nn.BatchNorm2d(channels)])"),
         ("x = self.upconv2(self.upconv1(self.rfconv(self.downconv2(self.downconv1(x)))))",
          "for name in ['downconv1', 'downconv2', 'rfconv', 'upconv1', 'upconv2']:\n"
          "            x = F.relu(getattr(self, name)(x))"),
@@ -154,19 +157,18 @@ FULL = {
         ("rf = self.rfconv(down2)", "rf = F.relu(self.rfconv(down2))"),
         ("self.upconv1(torch.cat([rf, down2], 1))", "F.relu(self.upconv1(torch.cat([rf, down2], 1)))"),
         ("self.upconv2(torch.cat([up1, down1], 1))", "F.relu(self.upconv2(torch.cat([up1, down1], 1)))")],
-    "a thread of its own": [before_classes("import threading\nready = []\nthread = threading.Thread(target=ready.append, "
-                                           "args=[1])\nthread.start(); thread.join(); ready[0]")],
+    "a thread of its own": [before_classes(
+        "import threading\nready = []\nthread = threading.Thread(target=ready.append, args=[1])\n"
+        "thread.start(); thread.join(); ready[0]")],
     "another name for the dilation": [("kernel_size, dilation=1):", "kernel_size, d=1):"), ("= dilation\n", "= d\n")],
 }
 LOSES = {
-    "24 hard-coded": ([("num_colours):\n        super(CNN, self).__init__()", "num_colours):\n        super(CNN, self)"
-                        ".__init__()\n        num_colours = 24"),
-                       ("num_colours):\n        super(UNet, self).__init__()", "num_colours):\n        super(UNet, self)"
-                        ".__init__()\n        num_colours = 24")], {"B-colours"}),
+    "24 hard-coded": ([("        f = num_filters", "        f, num_colours = num_filters, 24")], {"B-colours"}),
+    "24 hard-coded in the UNet": ([("MyConv2d(num_colours + 1, num_colours", "MyConv2d(num_colours + 1, 24")],
+                                  {"B-colours"}),
     "3x3 only": ([("self.padding = kernel_size // 2", "self.padding = 1"), ("padding=size // 2", "padding=step")],
                  {"B-kernel", "G-others"}),
-    "3x3 only in the networks": ([(f"MyConv2d({sizes}, kernel)", f"MyConv2d({sizes}, 3)") for sizes in ("2 * f, 2 * f", "1, f")],
-                                 {"B-kernel"}),
+    "3x3 only in the networks": ([("MyConv2d(2 * f, 2 * f, kernel)", "MyConv2d(2 * f, 2 * f, 3)")], {"B-kernel"}),
     "G left as it was": ([with_forward("raise NotImplementedError('question G')")], part("G")),
     "G left blank": ([with_forward("pass")], part("G")),
     "G without its class": ([("class MyDilatedConv2d(MyConv2d):" + RIGHT.split("class MyDilatedConv2d(MyConv2d):")[1]
@@ -176,14 +178,16 @@ LOSES = {
                                        " padding=self.padding * (self.dilation + 1))")], part("G")),
     "G by the library, in a thread": ([with_forward('''import threading, _thread
 done = []
-work = lambda: done.append(F.conv2d(input, self.weight, self.bias, dilation=self.dilation + 1, padding=self.dilation + 1))
+step = self.dilation + 1
+work = lambda: done.append(F.conv2d(input, self.weight, self.bias, dilation=step, padding=step))
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
 return done[0]''')], part("G")),
     "G by the library, in a thread of the lower module": ([with_forward('''import time, _thread
 done = []
-work = lambda: done.append(F.conv2d(input, self.weight, self.bias, dilation=self.dilation + 1, padding=self.dilation + 1))
+step = self.dilation + 1
+work = lambda: done.append(F.conv2d(input, self.weight, self.bias, dilation=step, padding=step))
 _thread.start_new_thread(work, ())
 while not done: time.sleep(0.01)
 return done[0]''')], part("G")),
@@ -191,12 +195,11 @@ return done[0]''')], part("G")),
 columns = F.unfold(input, k, dilation=gaps, padding=k // 2 * gaps)
 return (self.weight.flatten(1) @ columns).unflatten(2, input.shape[2:]) + self.bias[:, None, None]''')], part("G")),
     "G that does not dilate": ([with_forward(PLAIN_CALL)], part("G")),
-    "the library's dilation in the network": ([("self.rfconv[0] = MyDilatedConv2d(2 * num_filters, 2 * num_filters, kernel, 1)",
-                                                "self.rfconv[0] = nn.Conv2d(2 * num_filters, 2 * num_filters, kernel, "
-                                                "dilation=2, padding=kernel - 1)")], part("D")),
+    "the library's dilation in the network": ([
+        ("self.rfconv[0] = MyDilatedConv2d(", "self.rfconv[0] = nn.Conv2d("),
+        ("kernel, 1)", "kernel, dilation=2, padding=kernel - 1)")], part("D")),
     "a DilatedUNet that is a UNet": ([("self.rfconv[0] = MyDilatedConv2d", "MyDilatedConv2d")], part("D")),
-    "dilations of at least 1 only": ([("step = self.dilation + 1", "assert self.dilation > 0; step = self.dilation + 1")],
-                                     {"G-others"}),
+    "dilations of at least 1 only": ([("step = self", "assert self.dilation > 0; step = self")], {"G-others"}),
     "PyTorch's numbering": ([("step = self.dilation + 1", "step = self.dilation")], {"G-numbering"}),
     "a filter from weight.data": ([("::step] = self.weight", "::step] = self.weight.data")], {"G-gradients"}),
     "a new parameter in forward": ([("return F.conv2d(input, filters,", "self.weight = nn.Parameter(self.weight.data); "
@@ -208,16 +211,17 @@ return (self.weight.flatten(1) @ columns).unflatten(2, input.shape[2:]) + self.b
     "all joins swapped": ([("torch.cat([rf, down2], 1)", "torch.cat([down2, rf], 1)"), ("torch.cat([up1, down1], 1)",
                            "torch.cat([down1, up1], 1)"), ("torch.cat([up2, x], 1)", "torch.cat([x, up2], 1)")],
                           {"C-weights"} | part("D")),
-    "networks on nn.Conv2d": ([(f"MyConv2d({sizes}, kernel)", f"nn.Conv2d({sizes}, kernel, padding=kernel // 2)") for sizes in (
-        "1, f", "f, 2 * f", "2 * f, 2 * f", "2 * f, f", "4 * f, f", "f, num_colours", "2 * f, num_colours",
-        "num_colours, num_colours", "num_colours + 1, num_colours")], {"B-convolution"}),
-    "forward returns None": ([(CNN_RETURN, "self.finalconv(x)"), ("return out", "")], {"B-forward", "C-forward"} | part("D")),
+    "networks on nn.Conv2d": ([
+        (f"MyConv2d({sizes}, kernel)", f"nn.Conv2d({sizes}, kernel, padding=kernel // 2)") for sizes in (
+            "1, f", "f, 2 * f", "2 * f, 2 * f", "2 * f, f", "4 * f, f", "f, num_colours", "2 * f, num_colours",
+            "num_colours, num_colours", "num_colours + 1, num_colours")], {"B-convolution"}),
+    "forward returns None": ([(CNN_RETURN, "self.finalconv(x)")], {"B-forward"}),
     "forward returns a tuple": ([("return out", "return out, down1")], {"C-forward"} | part("D")),
     "a batch of one is squeezed": ([(CNN_RETURN, "return self.finalconv(x).squeeze()")], {"B-forward"}),
-    "a join of another layer": ([("torch.cat([rf, down2], 1)", "torch.cat([rf, F.max_pool2d(torch.cat([down1, down1], 1), 2)], 1)")],
+    "a join of another layer": ([("[rf, down2]", "[rf, F.max_pool2d(torch.cat([down1, down1], 1), 2)]")],
                                 {"C-join-upconv1"} | part("D")),
-    "a skip that is missing": ([("torch.cat([up1, down1], 1)", "torch.cat([up1, up1], 1)")], {"C-join-upconv2"} | part("D")),
-    "no grey at the end": ([("torch.cat([up2, x], 1)", "torch.cat([up2, up2[:, :1]], 1)")], {"C-join-finalconv"} | part("D")),
+    "a skip that is missing": ([("[up1, down1]", "[up1, up1]")], {"C-join-upconv2"} | part("D")),
+    "no grey at the end": ([("[up2, x]", "[up2, up2[:, :1]]")], {"C-join-finalconv"} | part("D")),
     "wrong channels": ([("self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)\n        self.upconv1 = block("
                          "MyConv2d(2 * f, f", "self.rfconv = block(MyConv2d(2 * f, 4 * f, kernel), [], 4 * f)\n        "
                          "self.upconv1 = block(MyConv2d(4 * f, f")], {"B-layers"}),
@@ -226,14 +230,13 @@ return (self.weight.flatten(1) @ columns).unflatten(2, input.shape[2:]) + self.b
     "a layer without parameters is missing": ([("nn.BatchNorm2d(channels), nn.ReLU()])", "nn.BatchNorm2d(channels)])")],
                                               {"B-weights", "C-weights"} | part("D")),
     "no padding": ([("self.padding = kernel_size // 2", "self.padding = 0")], {"B-convolution"}),
-    "a plain filter from weight.data": ([(PLAIN_CALL, PLAIN_CALL.replace("self.weight", "self.weight.data"))], {"B-convolution"}),
-    "a hidden copy of a layer": ([("        x = self.upconv2(self.upconv1(self.rfconv(self.downconv2(self.downconv1(x)))))",
-                                   "        import copy\n        x = self.upconv2(self.upconv1(copy.deepcopy(self.rfconv)("
-                                   "self.downconv2(self.downconv1(x)))))")], {"B-training"}),
+    "a plain filter from weight.data":
+        ([(PLAIN_CALL, PLAIN_CALL.replace("self.weight", "self.weight.data"))], {"B-convolution"}),
+    "a hidden copy of a layer":
+        ([("self.rfconv(self.downconv2", "__import__('copy').deepcopy(self.rfconv)(self.downconv2")], {"B-training"}),
     "question C not done": ([(UNET, "class UNet(nn.Module):\n    def __init__(self, kernel, num_filters, num_colours):\n"
-                              "        super(UNet, self).__init__()\n        raise NotImplementedError('question C')\n\n")],
-                            part("C") | part("D")),
-    "a class that is not Python": ([("down2 = self.downconv2(down1)", "down2 = self.downconv2(down1")], part("C") | part("D")),
+                                    "        raise NotImplementedError('question C')\n\n")], part("C") | part("D")),
+    "a class that is not Python": ([("self.downconv2(down1)", "self.downconv2(down1")], part("C") | part("D")),
     "too much memory": ([(CNN_RETURN, "return self.finalconv(x) + torch.ones(1 << 31).sum()")],
                         {"B-forward", "B-training", "B-weights", "B-kernel", "B-colours"}),
     "a crash": ([(CNN_RETURN, "import ctypes; ctypes.string_at(0)")],
@@ -344,8 +347,9 @@ def test_helpers_of_another_time(sandbox, tmp_path):
     (tmp_path / "load_data.py").write_text(OLD_HELPER)
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "__init__.py").write_text("import cPickle\nsize = 2\n")
-    source = changed([("import argparse", "from load_data import *\nfrom load_data import mine\nfrom parts import size\n"
-                       "import colour_regression, colour.palette"), ("nn.MaxPool2d(2)", "nn.MaxPool2d(size * len(mine) // 4)")])
+    source = changed([("import argparse", "from load_data import *\nfrom load_data import mine\n"
+                                          "from parts import size\nimport colour_regression, colour.palette"),
+                      ("nn.MaxPool2d(2)", "nn.MaxPool2d(size * len(mine) // 4)")])
     marked = result(submitted(sandbox, tmp_path, source))
     assert marked["points"] == 6
     notes = [note for note in marked["notes"] if note.startswith("load_data.py line 2")]
@@ -359,8 +363,8 @@ def test_helpers_of_another_time(sandbox, tmp_path):
 
 
 def test_the_reference_cannot_be_imported(sandbox, tmp_path):
-    source = changed([before_classes("import sys\nsys.modules.pop('colourization')\nfrom colourization import CNN as Found")])
-    (tmp_path / "wanted").mkdir()
+    source = changed([before_classes("import sys\nsys.modules.pop('colourization')\n"
+                                     "from colourization import CNN as Found")])
     path = tmp_path / "mine.py"
     path.write_text(source + "\nCNN = Found\n")
     submission = Submission(path, sandbox)
@@ -446,8 +450,7 @@ def test_what_a_submission_takes_is_bounded(sandbox, tmp_path, name):
 
 def test_a_long_import_is_interrupted(sandbox, tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox, "seconds", 20)
-    submission = submitted(sandbox, tmp_path, changed([before_classes("while True: pass"), at_the_end("while True: pass")]))
-    marked = result(submission)
+    marked = result(submitted(sandbox, tmp_path, changed([before_classes("while True: pass")]) + "while True: pass\n"))
     assert marked["points"] == 6
     assert sum("took too long" in note for note in marked["notes"]) == 2
 
@@ -514,8 +517,8 @@ def checker(*arguments):
 
 def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
     (tmp_path / "wrong.py").write_text(changed(LOSES["a filter from weight.data"][0]) + "\n# x.cuda(async=True)\n")
-    done = checker("tests/assignment", "--submission", tmp_path / "wrong.py", "--points", tmp_path / "new" / "points.json",
-                   "--csv", tmp_path / "points.csv", "--gradescope", tmp_path / "results.json")
+    done = checker("tests/assignment", "--submission", tmp_path / "wrong.py", "--csv", tmp_path / "points.csv",
+                   "--points", tmp_path / "new" / "points.json", "--gradescope", tmp_path / "results.json")
     assert done.returncode == 1
     assert "\nG  gradients        0.0 of 0.4   no gradient reaches self.weight\n" in done.stdout
     assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\noutdated, line" in done.stdout
@@ -527,8 +530,8 @@ def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
     assert rows["G-gradients"] == {"part": "G", "check": "gradients", "points": 0, "of": 0.4, "expected":
                                    rows["G-gradients"]["expected"], "found": "no gradient reaches self.weight"}
     row, = csv.DictReader((tmp_path / "points.csv").open())
-    assert row == {"submission": str(tmp_path / "wrong.py"), "B": "2.0", "C": "3.0", "G": "0.6", "points": "5.6", "of": "6.0",
-                   "lost": "G-gradients: no gradient reaches self.weight"}
+    assert row == {"submission": str(tmp_path / "wrong.py"), "B": "2.0", "C": "3.0", "G": "0.6", "points": "5.6",
+                   "of": "6.0", "lost": "G-gradients: no gradient reaches self.weight"}
     marked = json.loads((tmp_path / "results.json").read_text())
     assert marked["score"] == pytest.approx(sum(test["score"] for test in marked["tests"])) == 5.6
     assert sum(test["max_score"] for test in marked["tests"]) == pytest.approx(6)
@@ -536,8 +539,8 @@ def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
 
 def test_the_worst_submission_takes_few_lines(tmp_path):
     source = "\n".join(f"import missing_{n}" for n in range(30)) + changed(
-        [edit for name in ("PyTorch's numbering", "a filter from weight.data", "all joins swapped", "forward returns a tuple",
-                           "wrong channels", "24 hard-coded", "no padding") for edit in LOSES[name][0]])
+        [edit for name in ("PyTorch's numbering", "a filter from weight.data", "all joins swapped", "wrong channels",
+                           "forward returns a tuple", "24 hard-coded", "no padding") for edit in LOSES[name][0]])
     (tmp_path / "colourization.py").write_text(source)
     done = checker("tests/assignment", "--submission", tmp_path / "colourization.py")
     assert done.returncode == 1 and done.stdout.count("\n") <= 40
@@ -547,8 +550,9 @@ def trap(folder, name, source=RIGHT):
     """A submission beside which everything lies that pytest would import, and which says so where it is."""
     (folder / name).mkdir(parents=True)
     for file in "conftest.py", "test_it.py", "colourization.py":
-        (folder / name / file).write_text(f"import sys\nif 'pytest' in sys.modules:\n    open({str(folder / 'sprung')!r}, 'a')"
-                                          f".write(__file__)\n{source if file == 'colourization.py' else ''}")
+        (folder / name / file).write_text(
+            f"import sys\nif 'pytest' in sys.modules:\n    open({str(folder / 'sprung')!r}, 'a').write(__file__)\n"
+            + (source if file == "colourization.py" else ""))
     return folder / name / "colourization.py"
 
 
@@ -571,8 +575,9 @@ def test_several_files_are_all_marked(tmp_path):
     assert all(f"{file}: 0.3 of 6.0 points" in done.stdout for file in files)
 
 
-@pytest.mark.parametrize("order", [["tests/assignment", "--submission=A", "B"], ["--submission=A", "tests/assignment", "B"],
-                                   ["--submission", "A", "B"], ["B", "--submission", "A"]])
+@pytest.mark.parametrize("order", [
+    ["tests/assignment", "--submission=A", "B"], ["--submission=A", "tests/assignment", "B"],
+    ["--submission", "A", "B"], ["B", "--submission", "A"]])
 def test_nothing_else_is_imported_whatever_is_typed(tmp_path, order):
     files = {"A": trap(tmp_path, "ann"), "B": trap(tmp_path, "bob")}
     for folder in "ann", "bob":
@@ -603,6 +608,6 @@ def test_gradescope_hears_of_a_missing_file(tmp_path):
 
 def test_the_convolution_that_is_put_in_is_right():
     """It is the library's, with the gaps counted as on the sheet."""
-    program = ("import looks, torch; conv = torch.nn.Conv2d(2, 3, 3, padding=4, dilation=4); x = torch.rand(1, 2, 9, 8); "
-               "assert torch.equal(looks.convolved(conv, 3, x), conv(x))")
+    program = ("import looks, torch; conv = torch.nn.Conv2d(2, 3, 3, padding=4, dilation=4); "
+               "x = torch.rand(1, 2, 9, 8); assert torch.equal(looks.convolved(conv, 3, x), conv(x))")
     subprocess.run([sys.executable, "-c", program], cwd=ROOT / "tests" / "assignment", check=True)

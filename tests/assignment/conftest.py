@@ -9,11 +9,9 @@ import pytest
 from colour.cli import UserError, folder_for
 from colour.files import ROOT, atomic_write
 
-from .checks import CHECKS, Submission
-from .report import csv_text, gradescope, report, submissions, summary, table
-from .sandbox import SECONDS, Sandbox
+from .sandbox import SECONDS, Sandbox  # what imports torch is imported where it is used: meanwhile the worker starts
 
-FILES, VERDICTS, MARKED = pytest.StashKey(), pytest.StashKey(), pytest.StashKey()
+FILES, VERDICTS, MARKED, SANDBOX = (pytest.StashKey() for _ in range(4))
 HERE = Path(__file__).parent
 
 
@@ -47,6 +45,10 @@ def pytest_configure(config):
             save(results, json.dumps({"score": 0, "output": str(error)}))
         raise pytest.UsageError(f"{error}") from None
     config.stash[VERDICTS], config.stash[MARKED] = {}, {}
+    config.stash[SANDBOX] = Sandbox(config.getoption("seconds", SECONDS))
+    if paths and hasattr(os, "fork"):
+        config.stash[SANDBOX].start()
+        config.add_cleanup(config.stash[SANDBOX].stop)
     if paths:  # the table says it all
         config.option.tbstyle, config.option.reportchars, config.option.no_header = "no", "", True
 
@@ -65,7 +67,16 @@ def chosen(paths: list[str], arguments: list[str]) -> list[Path]:
     return [file for path in paths for file in submissions(Path(path))]
 
 
+def submissions(path: Path) -> list[Path]:
+    """Return the files to mark at a path: every colourization.py in a folder, or else all of its Python files."""
+    if path.is_file():
+        return [path]
+    return sorted(path.rglob("colourization.py")) or sorted(path.glob("*.py"))
+
+
 def pytest_generate_tests(metafunc):
+    from .checks import CHECKS
+
     files = metafunc.config.stash[FILES]
     names = [file.parent.name if file.name == "colourization.py" else file.stem for file in files]
     metafunc.parametrize("file, check", [
@@ -73,17 +84,19 @@ def pytest_generate_tests(metafunc):
         for file, name in zip(files, names) for check in CHECKS])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(pytestconfig):
     if not hasattr(os, "fork"):
         pytest.skip("the checker needs Linux or macOS: elsewhere there is no fork")
-    with Sandbox(pytestconfig.getoption("seconds", SECONDS)) as sandbox:
+    with pytestconfig.stash[SANDBOX] as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def submission(sandbox, file, pytestconfig):
-    """The submission in a file, the same for each check."""
+    """Return the submission in a file, the same for each check."""
+    from .checks import Submission
+
     return pytestconfig.stash[MARKED].setdefault(file, Submission(file, sandbox))
 
 
@@ -98,6 +111,9 @@ def pytest_terminal_summary(terminalreporter, config):
     lost = any(verdict.complaints for found in verdicts.values() for verdict in found.values())
     if not lost and not any(wanted.values()):
         return  # this project's own, among its other tests
+    from .checks import Submission
+    from .report import csv_text, gradescope, report, summary, table
+
     results = [report(config.stash[MARKED].get(file) or Submission(file, None), str(file), verdicts.get(file, {}))
                for file in config.stash[FILES]]
     only = results[0] if len(results) == 1 else None

@@ -73,7 +73,8 @@ def blanked(source: str) -> tuple[str, list[str]]:
                     cut(min([part.lineno, *(one.lineno for one in part.decorator_list)]), part.end_lineno)
         if ast.get_docstring(node) and node.body[0].end_lineno > node.body[0].lineno:  # what follows may give it away
             start, end = node.body[0].lineno, node.body[0].end_lineno
-            cut(start, end, lines[start - 1].rstrip() + lines[end - 1].strip()[-3:])
+            lines[start - 1] = lines[start - 1].rstrip() + lines[end - 1].strip()[-3:]
+            cut(start + 1, end)
     text = tidied(lines)
     while unused := unused_definition(text):
         lines = text.splitlines()

@@ -147,7 +147,9 @@ class Finder:
         spec = PathFinder.find_spec(name, path) if path else None
         if spec is None:
             return PathFinder.find_spec(name, [str(ROOT)]) if name in OURS else None
-        if type(spec.loader) is SourceFileLoader and Path(spec.origin).is_relative_to(self.folder):
+        place = Path(spec.origin or "")
+        if type(spec.loader) is SourceFileLoader and place.is_relative_to(self.folder) and (
+                "site-packages" not in place.parts):  # a student's own environment may be in the folder
             spec.loader = Tolerant(name, spec.origin, self.notes)
         return spec
 

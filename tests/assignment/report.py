@@ -2,7 +2,6 @@
 
 import csv
 import io
-from pathlib import Path
 
 from .checks import CHECKS, Submission, Verdict
 from .loading import advised, outdated
@@ -74,10 +73,3 @@ def gradescope(result: dict) -> dict:
               "output": "" if row["found"] == "that" else f"expected: {row['expected']}\nfound: "
                         + (told.get(name) or "the same as above")} for row in result["checks"]]
     return {"score": result["points"], "output": "\n".join(table(result)), "output_format": "text", "tests": tests}
-
-
-def submissions(path: Path) -> list[Path]:
-    """The files to mark at a path: every ``colourization.py`` in a folder, or else all of its Python files."""
-    if path.is_file():
-        return [path]
-    return sorted(path.rglob("colourization.py")) or sorted(path.glob("*.py"))

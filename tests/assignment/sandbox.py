@@ -35,19 +35,30 @@ class Sandbox:
 
     def __init__(self, seconds: float = SECONDS):
         self.seconds = seconds
-        self.process = self.child = None
-        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.process = self.child = self.folder = None
 
     def __enter__(self):
-        processes.adopt_orphans()
-        self.others = processes.descendants(os.getpid())
-        self._start()
+        self.start()
         return self
 
     def __exit__(self, *_):
-        self._stop()
-        processes.adopt_orphans(False)
-        self.folder.cleanup()
+        self.stop()
+
+    def start(self) -> None:
+        """Start the worker, which takes a while to import torch, if it does not run."""
+        if self.folder is None:
+            self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            processes.adopt_orphans()
+            self.others = processes.descendants(os.getpid())
+        if self.process is None:
+            self._start()
+
+    def stop(self) -> None:
+        if self.folder is not None:
+            self._stop()
+            processes.adopt_orphans(False)
+            self.folder.cleanup()
+            self.folder = None
 
     def look(self, submission: Path, groups: list[dict[str, tuple]]) -> tuple[dict, list[str]]:
         """Take each group's looks, ``{name: (function of looks, its arguments)}``, in a process of its own.
@@ -62,8 +73,7 @@ class Sandbox:
         return seen, notes
 
     def _ask(self, submission: Path, group: dict[str, tuple], seconds: float) -> tuple[dict, list[str]]:
-        if self.process is None:
-            self._start()
+        self.start()
         if not self.ready and not self.process.stdout.readline():
             raise RuntimeError("the worker does not start")
         self.ready = True
