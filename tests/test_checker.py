@@ -378,6 +378,14 @@ def test_helpers_of_another_time(sandbox, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"colourization.py", "load_data.py", "parts"}
 
 
+def test_classes_in_a_file_of_their_own(sandbox, tmp_path):
+    (tmp_path / "models.py").write_text(changed(LOSES["a crash"][0]).replace("ctypes.string_at(0)", "x.no_such_thing"))
+    marked = result(submitted(sandbox, tmp_path, "from models import *\n"))
+    assert lost(marked) == LOSES["a crash"][1]
+    assert report.complaints(marked)["B-forward"].startswith("models.py line ")
+    assert "x.no_such_thing`: AttributeError" in report.complaints(marked)["B-forward"]
+
+
 def test_the_reference_cannot_be_imported(sandbox, tmp_path):
     source = changed([before_classes("import sys\nsys.modules.pop('colourization')\n"
                                      "from colourization import CNN as Found")])

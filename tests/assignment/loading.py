@@ -57,16 +57,17 @@ def outdated(path: Path) -> list[str]:
 
 
 def explain(error: BaseException, path: str) -> str:
-    """An error in one line, with the line of the file at ``path`` that it came from."""
+    """Return an error as one line, with the line of the file at ``path``, or of one beside it, that it came from."""
     if isinstance(error, Wrong):
         return str(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+              if Path(frame.filename).parent == Path(path).parent]
+    place, message = "", str(error)
     if isinstance(error, SyntaxError) and error.filename == path:
-        line, code, message = error.lineno, error.text or "", error.msg
-    else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-        line, code = (frames[-1].lineno, frames[-1].line) if frames else (None, "")
-        message = str(error)
-    place = f"line {line}, `{code.strip()}`: " if line else ""
+        place, message = f"line {error.lineno}, `{(error.text or '').strip()}`: ", error.msg
+    elif frames:
+        file, line, _, code = frames[-1]
+        place = f"{'' if file == path else f'{Path(file).name} '}line {line}, `{code}`: "
     return f"{place}{type(error).__name__}: {message}".rstrip(": ")
 
 
