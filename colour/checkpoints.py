@@ -222,8 +222,16 @@ def save_state(path: str | Path, state: dict) -> None:
     _save_torch(state_path(path), state)
 
 
-def load_state(path: str | Path) -> dict:
-    """Read the training state that belongs to the weights at ``path``; only its ``run`` is known to be a dict."""
+def load_state(path: str | Path) -> dict | None:
+    """Read the training state that belongs to the weights at ``path``, None if there are neither.
+
+    Only its ``run`` is known to be a dict. Raises ``UserError`` if it is damaged, or if there are only weights.
+    """
+    if not state_path(path).exists():
+        if Path(path).exists():
+            raise UserError(f"there is no {state_path(path)} to resume {path} from: start from its weights with "
+                            "--init, and another --checkpoint")
+        return None
     state = load_torch(state_path(path), "a training state")
     if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
         raise UserError(f"{state_path(path)} is not a training state: remove it and train again with --overwrite")
