@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import checkpoints, torchrun
+from colour import checkpoints, devices, torchrun
 from colour.cli import UserError, folder_for
-from colour.devices import suits_bf16
 from colour.files import display_path, locked, sha256
 from colour.results import draw_strip
 from colour.task import Task
@@ -117,7 +116,7 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torc
     state = load_state(run.checkpoint) if run.resume else None
     if recipe.precision == "auto":
         if state is None:
-            precision = "bf16" if suits_bf16(network, device) else "fp32"
+            precision = "bf16" if devices.has_fast_bf16(device) else "fp32"
         else:
             precision = state["run"].get("precision")  # another machine might choose otherwise
         recipe = replace(recipe, precision=precision)

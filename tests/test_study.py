@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from colour.cli import UserError
-from colourization import Data
+from colour.training import PictureSet
 from writeup import augmentation
 
 
@@ -18,11 +19,11 @@ def steps(monkeypatch):
 
     def small(count):
         images = torch.randint(256, (count, 3, 8, 8), dtype=torch.uint8)
-        return Data(images, images[:, 0] // 11)
+        return PictureSet(images, images[:, 0] // 11)
 
-    def counting(network, data, held_out, *, epochs, augment, batch_size, **options):
-        steps.append((epochs * len(data.images) // batch_size, augment))
-        return real_train(network, data, held_out, epochs=epochs, augment=augment, batch_size=batch_size, **options)
+    def counting(network, train_set, held_out, recipe, *args, **kwargs):
+        steps.append((recipe.epochs * len(train_set) // recipe.batch_size, recipe.augment))
+        return real_train(network, train_set, held_out, recipe, *args, **kwargs)
 
     real_train = augmentation.train
     monkeypatch.setattr(augmentation, "train", counting)
@@ -30,7 +31,7 @@ def steps(monkeypatch):
     others = small(90)
     monkeypatch.setattr(augmentation, "load_cifar10",
                         lambda _: ((others.images.numpy(), torch.arange(90).numpy() % 9), None))
-    monkeypatch.setitem(augmentation.RECIPE, "batch_size", 5)
+    monkeypatch.setattr(augmentation, "RECIPE", replace(augmentation.RECIPE, batch_size=5))
     return steps
 
 

@@ -3,28 +3,37 @@
 import hashlib
 import json
 import re
+from dataclasses import asdict
 
 import pytest
+import torch
+from torch import nn
 
+from activations import capture
 from colour.files import ROOT
-from colourization import MODELS, DilatedUNet
-from writeup import figures
-from writeup.figures import GENERATED, TRAININGS, WEIGHTS
+from colour.flags import recipe_of
+from colour.palette import Palette
+from colour.task import Regression
+from colour.training import PictureSet
+from colour_regression import RegressionCNN
+from colourization import MODELS, DilatedUNet, build_parser
+from writeup.augmentation import STUDY, summary
+from writeup.figures import c_skip_connections, d_dilation, f_augmentation
+from writeup.figures.__main__ import digest, statements
+from writeup.figures.c_skip_connections import TRAININGS
+from writeup.figures.common import GENERATED, WEIGHTS, Horses, Values, score
 
 FOLDER = ROOT / "writeup"
 TEX = re.sub(r"(?m)(?<!\\)%.*$", "", (FOLDER / "a2-writeup.tex").read_text())  # without comments
 BODY = TEX[TEX.index(r"\begin{document}"):TEX.index(r"\begin{thebibliography}")]
 VALUES = dict(re.findall(r"^\\setval\{([^}]*)\}\{(.*)\}$", (GENERATED / "values.tex").read_text(), re.M))
-MADE_ANEW = "run python -m writeup.figures, read what it says, then make -C writeup pdf"
+MADE_ANEW = "run make -C writeup figures, read what it says, then make -C writeup pdf"
 
 
 def test_every_number_that_the_text_names_is_generated():
     named = set(re.findall(r"\\(?:val|pc|dB)\{([^}#]+)\}", TEX))
     assert len(named) > 70
-    missing = named - set(VALUES)
-    if VALUES["study.done"] == "0":
-        missing = {name for name in missing if not name.startswith("study.")}
-    assert not missing
+    assert not named - set(VALUES)
 
 
 def test_no_measured_number_is_typed_by_hand():
@@ -38,23 +47,41 @@ def test_every_generated_file_is_used_and_every_used_file_exists():
                 for name in re.findall(r"generated/([\w.#]+)", TEX)]
     files = {path.name for path in GENERATED.iterdir() if not path.name.startswith(".")}
     files -= {f"train_{name}.json" for name in TRAININGS}
-    files -= {"augmentation.json", "sources.json", "curve_dunet_e25.dat"}  # kept, not shown
+    files -= {"curve_dunet_e25.dat"}  # kept, not shown
     unused = {file for file in files
               if not any(re.fullmatch(rf"{pattern}(\.tex|\.png)?", file) for pattern in patterns)}
     assert not unused
     strips = {f"strip_{name}" for name in re.findall(r"\\strip\{[^}]*\}\{(\w+)\}", BODY)}
     acts = {f"act_{network}_{block}" for network in ("cnn", "unet") for block in re.findall(r"\\acts\{(\w+)\}", BODY)}
-    plain = set(re.findall(r"\{generated/(\w+)\}", BODY)) - {"table_study"}
+    plain = set(re.findall(r"\{generated/(\w+)\}", BODY))
     names = {file.rsplit(".", 1)[0] for file in files}
     assert strips | acts | plain <= names and len(strips) > 8 and len(acts) == 12
+
+
+def test_the_table_of_layers_is_that_of_the_network():
+    network = RegressionCNN(3, 32)
+    outputs = capture(network, torch.zeros(1, 1, 32, 32))
+    weights = {name: module.weight for name, module in network.named_modules()
+               if getattr(module, "weight", torch.zeros(0)).dim() == 4}
+    rows = re.findall(r"(?m)^(\d) & \\block\{(\w+)\} & (\d+) & \$3\\times3\\times(\d+)\$ & ([^&]*) & "
+                      r"\$(\d+)\\times(\d+)\\times(\d+)\$ & ([\d,]+)", BODY)
+    assert [row[1] for row in rows] == list(outputs)
+    assert len(rows) == len(weights)
+    for (_, block, filters, channels, _, height, width, depth, count), weight in zip(rows, weights.values()):
+        assert weight.shape == (int(filters), int(channels), 3, 3) and f"{weight.numel():,}" == count
+        assert outputs[block].shape == (1, int(depth), int(height), int(width))
+    total = sum(weight.numel() for weight in weights.values())
+    assert f"{total:,}" in BODY
+    for name, said in re.findall(r"(?s)\\texttt\{(CNN|UNet)\} has ([\d,]+) weights", BODY):
+        parameters = MODELS[name](3, 32, 24).parameters()
+        assert f"{sum(weight.numel() for weight in parameters if weight.dim() == 4):,}" == said
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_numbers_are_those_of_the_shipped_weights(name):
     sidecar = json.loads((ROOT / "weights" / f"{name}.json").read_text())
-    sources = json.loads((GENERATED / "sources.json").read_text())
-    assert sources[f"weights/{name}.pkl"] == sidecar["sha256"], MADE_ANEW
-    for key, (unit, tolerance) in {"loss": (1, 0.002), "acc": (100, 0.11)}.items():
+    assert VALUES[f"sha256.{name}"] == sidecar["sha256"], MADE_ANEW
+    for key, (unit, tolerance) in {"loss": (1, 0.002), "acc": (100, 0.11), "colour": (1, 0.011)}.items():
         if key in sidecar["validation"]:
             assert float(VALUES[f"{name}.{key}"]) == pytest.approx(unit * sidecar["validation"][key], abs=tolerance)
 
@@ -62,25 +89,35 @@ def test_numbers_are_those_of_the_shipped_weights(name):
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_trainings_are_complete_and_timeless(name):
     run = json.loads((GENERATED / f"train_{name}.json").read_text())
-    assert len(run["history"]) == run["epochs"] and not run["grey_start"]
-    assert run["command"].startswith("python colourization.py " + TRAININGS[name])
-    assert run["history"][-1]["val_loss"] == pytest.approx(run["scores"]["loss"], abs=1e-3)
+    model, recipe = TRAININGS[name]
+    assert run["model"] == model and asdict(recipe).items() <= {**run, "augment": tuple(run["augment"])}.items()
+    assert len(run["history"]) == run["epochs"]
+    for key in "loss", "acc", "colour":
+        assert run["history"][-1][f"val_{key}"] == pytest.approx(run["scores"][key], abs=1e-3)
     assert float(VALUES[f"{name}.acc"]) == pytest.approx(100 * run["scores"]["acc"], abs=0.051)
     assert "seconds" not in run["history"][0]
     curve = (GENERATED / f"curve_{name}.dat").read_text().splitlines()
     assert len(curve) == 1 + run["epochs"]
 
 
+@pytest.mark.parametrize("name, flags", {"unet_b10_e5": "-b 10 -e 5", "unet_e25": "", "cnn_e25": "",
+                                         "dunet_e25": ""}.items())
+def test_the_trainings_are_those_of_the_commands_in_the_text(name, flags):
+    model, recipe = TRAININGS[name]
+    args = build_parser().parse_args([*f"--model {model} --precision fp32 {flags}".split()])
+    assert (args.model, recipe_of(args)) == (model, recipe)
+
+
 def test_the_statements_of_the_text_hold():
-    numbers = {}
+    numbers = Values()
     for name, text in VALUES.items():
         try:
-            numbers[name] = float(text.replace(",", ""))
+            numbers.put(name, float(text.replace(",", "")))
         except ValueError:
-            numbers[name] = text
-    statements = list(figures.statements(numbers))
-    assert len(statements) > 15
-    assert [statement for statement, holds in statements if not holds] == []
+            numbers.put(name, text)
+    found = list(statements(numbers))
+    assert len(found) > 15
+    assert [statement for statement, holds in found if not holds] == []
 
 
 def test_the_pdf_is_made_from_these_sources():
@@ -89,45 +126,67 @@ def test_the_pdf_is_made_from_these_sources():
     for key, path in {"SourceMD5": FOLDER / "a2-writeup.tex", "ValuesMD5": GENERATED / "values.tex"}.items():
         found = re.search(rf"/{key} ?\((\w+)\)".encode(), pdf)
         assert found, f"no {key} in the PDF"
-        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        assert found[1].decode().lower() == digest, f"{path.name} has changed: make -C writeup pdf"
-    assert VALUES["digest"] == figures.digest(), MADE_ANEW
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        assert found[1].decode().lower() == md5, f"{path.name} has changed: make -C writeup pdf"
+    assert VALUES["digest"] == digest(), MADE_ANEW
 
 
 # Receptive field behind each block, by hand: a 3x3 filter adds 2 jumps (dilated 4), pooling 1
 BY_HAND = {"CNN": [4, 10, 18, 26, 30, 32], "UNet": [4, 10, 18, 26, 30, 32], "DUNet": [4, 10, 26, 34, 38, 40]}
 
 
+def interval(network: nn.Module, block: str, unit: int) -> tuple[int, int]:
+    """Return the first and last input pixel, along one axis, that ``unit`` of the block's output depends on."""
+    first = last = unit
+    blocks = list(BLOCK_LAYERS)
+    for name in reversed(blocks[:blocks.index(block) + 1]):
+        for layer in reversed(BLOCK_LAYERS[name]):
+            if layer == "up":
+                first, last = first // 2, last // 2
+            elif layer == "pool":
+                first, last = 2 * first, 2 * last + 1
+            else:
+                reach = 2 if isinstance(network, DilatedUNet) and name == "rfconv" else 1
+                first, last = first - reach, last + reach
+    return first, last
+
+
+BLOCK_LAYERS = {"downconv1": ("conv", "pool"), "downconv2": ("conv", "pool"), "rfconv": ("conv",),
+                "upconv1": ("conv", "up"), "upconv2": ("conv", "up"), "finalconv": ("conv",)}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_receptive_fields_agree_with_the_extent_of_gradients(name):
-    network = MODELS[name](3, 2, 5)
-    sizes = figures.formula(network)
+    torch.manual_seed(0)
+    network = MODELS[name](3, 8, 5).double().eval()
+    sizes = d_dilation.formula(network)
     assert [size for size, _ in sizes.values()] == BY_HAND[name]
     assert [jump for _, jump in sizes.values()] == [2, 4, 4, 2, 1, 1]
-    clear = figures.transparent(network)
+    grey = torch.rand(64, 1, 64, 64, dtype=torch.float64)
     for block, (size, jump) in sizes.items():
-        for unit in range(48 // jump, 48 // jump + (4 if block == "finalconv" else 1)):
-            first, last, dense = figures.gradient_extent(clear, block, unit)
-            assert (first, last) == figures.interval(network, block, unit)
-            assert dense
+        for unit in range(32 // jump, 32 // jump + (4 if block == "finalconv" else 1)):
+            magnitude = d_dilation.gradient(network, block, unit, grey)
+            first, last = d_dilation.reach(magnitude)
+            assert (first, last) == interval(network, block, unit)
+            assert magnitude[first:last + 1, first:last + 1].all()
             assert abs(last - first + 1 - size) == (2 if block == "finalconv" else 0)
 
 
 def test_a_network_that_forgets_to_dilate_is_noticed():
-    network = DilatedUNet(3, 2, 5, dilation=0)
-    assert [size for size, _ in figures.formula(network).values()] == BY_HAND["UNet"]
-    first, last, _ = figures.gradient_extent(figures.transparent(network), "rfconv", 12)
+    torch.manual_seed(0)
+    network = DilatedUNet(3, 8, 5, dilation=0).double().eval()
+    assert [size for size, _ in d_dilation.formula(network).values()] == BY_HAND["UNet"]
+    grey = torch.rand(64, 1, 64, 64, dtype=torch.float64)
+    first, last = d_dilation.reach(d_dilation.gradient(network, "rfconv", 8, grey))
     assert last - first + 1 == 18
 
 
 def test_cutting_a_join_cuts_it_and_nothing_else():
-    import torch
-
     network = MODELS["UNet"](3, 4, 5).eval()
     x = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         for block, joined in {"upconv1": 8, "upconv2": 4, "finalconv": 1}.items():
-            copy = figures.cut(network, block)
+            copy = c_skip_connections.cut(network, block)
             conv = getattr(copy, block) if block == "finalconv" else getattr(copy, block)[0]
             seen = (conv.weight != 0).all(dim=0).all(dim=2).all(dim=1).tolist()
             assert seen == [True] * (len(seen) - joined) + [False] * joined
@@ -138,20 +197,39 @@ def test_verdicts_of_the_study(tmp_path, monkeypatch):
     losses = {"none": (1.20, 1.22), "hflip": (1.10, 1.19), "vflip": (1.23, 1.30), "hshift": (1.19, 1.21)}
     runs = [{"name": name, "seed": seed, "loss": loss, "acc": 0.5} for name, pair in losses.items()
             for seed, loss in enumerate(pair)]
+    settings = {"epochs": 20, "batch_size": 50, "holdout": 1000, "pretraining": 0.4}
     given = tmp_path / "study.json"
-    given.write_text(json.dumps({"command": "python -m writeup.augmentation", "runs": runs}))
-    monkeypatch.setattr(figures, "GENERATED", tmp_path)
-    values = figures.Values()
-    figures.study(values, given)
+    given.write_text(json.dumps({"settings": settings, "runs": runs}))
+    monkeypatch.setattr("writeup.figures.common.GENERATED", tmp_path)
+    values = Values()
+    f_augmentation.make(values, None, given)
     assert [values[f"study.{name}.verdict"] for name in ("hflip", "vflip", "hshift")] == [
         "lowered the loss", "raised the loss", "made no clear difference"]
-    assert values["study.done"] == 1 and values["study.seeds"] == 2
-    assert values["study.helped"] == "flip left--right" and values["study.judges"] == "the test horses"
+    assert values["study.seeds"] == 2 and values.texts["study.holdout"] == "1,000"
     assert r"$1.145 \pm 0.064$" in (tmp_path / "table_study.tex").read_text()
 
 
-def test_without_a_study_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "GENERATED", tmp_path)
-    values = figures.Values()
-    figures.study(values, tmp_path / "none.json")
-    assert values["study.done"] == 0 and not list(tmp_path.iterdir())
+def test_the_two_parts_of_the_squared_error():
+    """The squared error falls into two parts: that of the mean of the channels, and what is left without it."""
+    palette = Palette.load()
+    images = torch.randint(60, 190, (4, 3, 32, 32), dtype=torch.uint8)  # no chroma has to shrink: no colour is extreme
+    horses = Horses(None, PictureSet(images), palette)
+    network = RegressionCNN(3, 4)
+    with torch.no_grad():
+        network.finalconv.weight.mul_(0.01)
+        network.finalconv.bias[:] = torch.tensor([0.4, 0.5, 0.45])
+        figures = score(network, Regression(), horses)
+        rgb = images.double() / 256
+        error = network.eval()(rgb.mean(dim=1, keepdim=True).float()).double() - rgb
+    brightness = error.mean(dim=1, keepdim=True).expand_as(error)
+    assert figures["error.brightness"] == pytest.approx(float(brightness.square().mean()), rel=1e-4)
+    assert figures["error.colour"] == pytest.approx(float((error - brightness).square().mean()), rel=1e-4)
+
+
+def test_the_readme_has_the_figures_of_the_study():
+    rows = re.findall(r"(?m)^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) % \| ([\d.]+) % \|$",
+                      (FOLDER / "README.md").read_text())
+    figures = summary(json.loads(STUDY.read_text())["runs"])
+    assert rows == [(name, f"{loss:.4f}", f"{loss_spread:.4f}", f"{100 * acc:.1f}", f"{100 * acc_spread:.1f}")
+                    for name, ((loss, loss_spread), (acc, acc_spread)) in
+                    ((name, (figure["loss"], figure["acc"])) for name, figure in figures.items())]
