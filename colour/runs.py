@@ -105,7 +105,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
         from colour import plots
 
         curve = run.outdir / "training_curve.png"
-        plots.training_curve(curve, history, title=run.checkpoint.stem)
+        plots.training_curve(curve, history, task.loss_name, run.checkpoint.stem)
         print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
 
 
