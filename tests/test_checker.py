@@ -12,13 +12,13 @@ import sys
 import time
 
 import pytest
-from assignment import checks, report
-from assignment import sandbox as sandbox_module
-from assignment.checks import CHECKS, Submission
-from assignment.loading import outdated
-from assignment.sandbox import Sandbox
 
 from colour.files import ROOT
+from tests.assignment import checks, report
+from tests.assignment import sandbox as sandbox_module
+from tests.assignment.checks import CHECKS, Submission
+from tests.assignment.loading import outdated
+from tests.assignment.sandbox import Sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the checker needs fork")
 

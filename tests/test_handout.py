@@ -6,9 +6,9 @@ import sys
 import zipfile
 
 import pytest
-from assignment import handout
 
 from colour.files import ROOT
+from tests.assignment import handout
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,7 @@ def test_no_room_to_unpack(disk, server, archive):
 @pytest.fixture
 def closed(weights, photo) -> Iterator[Path]:
     """A folder of somebody else. Root may open everything, so root becomes "nobody" for the time of a test."""
+    cifar10.load_horses(), ThreadPool(1).close()  # these import parts of Python, which "nobody" may be unable to read
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path in weights, photo:
