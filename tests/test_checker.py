@@ -12,13 +12,13 @@ import sys
 import time
 
 import pytest
-from assignment import checks, report
-from assignment import sandbox as sandbox_module
-from assignment.checks import CHECKS, Submission
-from assignment.loading import outdated
-from assignment.sandbox import Sandbox
 
 from colour.files import ROOT
+from tests.assignment import checks, report
+from tests.assignment import sandbox as sandbox_module
+from tests.assignment.checks import CHECKS, Submission
+from tests.assignment.loading import outdated
+from tests.assignment.sandbox import Sandbox
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the checker needs fork")
 
@@ -586,7 +586,8 @@ def test_a_class_has_a_row_each(tmp_path):
     done = checker("tests/assignment", "--submission", tmp_path / "class", "--csv", tmp_path / "points.csv")
     assert done.returncode == 1 and not (tmp_path / "class" / "sprung").exists()
     rows = list(csv.DictReader((tmp_path / "points.csv").open()))
-    assert [(row["submission"].split(os.sep)[-2], row["points"]) for row in rows] == [("ann", "6.0"), ("test_bob", "5.0")]
+    assert [(row["submission"].split(os.sep)[-2], row["points"]) for row in rows] == [
+        ("ann", "6.0"), ("test_bob", "5.0")]
     assert f"{tmp_path}/class/test_bob/colourization.py: 5.0 of 6.0 points: B 2.0 of 2.0" in done.stdout
 
 
