@@ -30,8 +30,8 @@ def test_only_what_students_need(made):
         "pyproject.toml", "LICENSE", ".gitignore"}
     assert {name.split("/")[0] for name in names if "/" in name} == {"colour", "data", "weights", "tests"}
     assert not any("handout" in name or "writeup" in name or "__pycache__" in name for name in names)
-    assert {name for name in names if name.startswith("tests/")} <= {
-        f"tests/assignment/{path.name}" for path in (ROOT / "tests" / "assignment").glob("*.py")}
+    assert {name for name in names if name.startswith("tests/")} <= {"tests/__init__.py", *(
+        f"tests/assignment/{path.name}" for path in (ROOT / "tests" / "assignment").glob("*.py"))}
     assert (made / "README.md").read_text() == (ROOT / "tests" / "assignment" / "SHEET.md").read_text()
 
 

@@ -24,7 +24,8 @@ QUESTIONS = {"CNN": "B", "UNet": "C", "MyDilatedConv2d": "G"}
 GIVEN = {"MyDilatedConv2d": ["__init__"]}  # methods that students get
 RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/*.py",
         "colour/*.npy", "data/cifar10_horses.npz"]
-CHECKER = [f"tests/assignment/{path.name}" for path in HERE.glob("*.py") if path.name != "handout.py"]
+CHECKER = ["tests/__init__.py", *(f"tests/assignment/{path.name}" for path in sorted(HERE.glob("*.py"))
+                                  if path.name != "handout.py")]
 HANDOUT = [*RUNS, *CHECKER, "activations.py", ".gitignore", "weights/*.pkl", "weights/*.json"]
 AUTOGRADER = [*RUNS, *CHECKER, "weights/*_f16.pkl", "weights/*_f16.json"]
 

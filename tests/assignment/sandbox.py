@@ -64,10 +64,14 @@ class Sandbox:
         """Take each group's looks, ``{name: (function of looks, its arguments)}``, in a process of its own.
 
         Returns what was seen by name, a ``Failure`` where the submission fails, and the notes made when importing it.
+        A submission that ends or stops the worker is looked at no further.
         """
         seen, notes = {}, []
         for group in groups:
-            answers, said = self._ask(submission, group, self.seconds / len(groups))
+            try:
+                answers, said = self._ask(submission, group, self.seconds / len(groups))
+            except Failure as failure:
+                return {name: failure for group in groups for name in group}, notes
             seen |= answers
             notes += [note for note in said if note not in notes]
         return seen, notes
@@ -89,7 +93,7 @@ class Sandbox:
             self.child = None
         except (OSError, ValueError):
             self._stop()
-            return dict.fromkeys(group, Failure("it ended the process that watches over it")), []
+            raise Failure("it ended the process that watches over it") from None
         finally:
             timer.cancel()
         reason, printed = reply["stopped"] or "it ended without an answer", reply["output"].strip()[-200:]
