@@ -174,12 +174,16 @@ def full_points() -> float:
 
 
 def leaks(folder: Path, taken: list[str]) -> list[str]:
-    """The lines of ``taken`` that occur in a file, but for those of the given classes and a bare ``return name``."""
+    """Find the lines of ``taken`` in files, but for those of the given classes and a bare ``return name``."""
     given = (folder / "colour_regression.py").read_text() + (folder / "colourization.py").read_text()
     known = {line.strip() for line in given.splitlines()}
     wanted = {line.strip() for line in taken if not re.fullmatch(r"\W*|\s*return \w+", line)} - known
-    return [f"{file.relative_to(folder)}: {line}" for file in sorted(folder.rglob("*")) if file.is_file()
-            for text in [file.read_bytes()] for line in sorted(wanted) if line.encode() in text]
+    found = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        text = file.read_bytes()
+        found += [f"{file.relative_to(folder)}: {line}" for line in sorted(wanted) if line.encode() in text
+                  and re.search(rb"^\W*" + re.escape(line.encode()) + rb"\W*$", text, re.MULTILINE)]
+    return found
 
 
 def prove_handout(folder: Path, taken: list[str]) -> None:
