@@ -41,7 +41,7 @@ NETWORKS = {**colour_regression.MODELS, **MODELS}
 def capture(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """Run ``network`` on grey pictures (N, 1, H, W) and return the output (N, channels, h, w) of each block by name.
 
-    The last one is the output of the network. Forward hooks read the outputs and are always removed: the network
+    Forward hooks read the outputs and are always removed: the network
     itself knows nothing of this.
     """
     activations = {}
@@ -103,9 +103,11 @@ def main(argv: list[str] | None = None) -> None:
     task.check(checkpoint, sidecar, architecture.num_outputs)
     _, x_test = load_horses()
     rgb = to_rgb(torch.from_numpy(x_test[args.index:args.index + 1]))
-    activations = capture(network.to(device), grey_of(rgb).to(device))
+    grey = grey_of(rgb).to(device)
+    activations = capture(network.to(device), grey)
     *_, last = activations
-    output = activations[last].cpu()
+    with torch.no_grad():
+        output = network(grey).cpu()
 
     folder = folder_for(f"{args.outdir}{args.index}", "--outdir")
     plots.picture(folder / "input.png", rgb[0])

@@ -32,29 +32,15 @@ class RegressionCNN(nn.Module):
         super().__init__()
         f, padding = num_filters, kernel // 2
         self.downconv1 = nn.Sequential(
-            nn.Conv2d(1, f, kernel, padding=padding),
-            nn.MaxPool2d(2),
-            nn.BatchNorm2d(f),
-            nn.ReLU())
+            nn.Conv2d(1, f, kernel, padding=padding), nn.MaxPool2d(2), nn.BatchNorm2d(f), nn.ReLU())
         self.downconv2 = nn.Sequential(
-            nn.Conv2d(f, 2 * f, kernel, padding=padding),
-            nn.MaxPool2d(2),
-            nn.BatchNorm2d(2 * f),
-            nn.ReLU())
+            nn.Conv2d(f, 2 * f, kernel, padding=padding), nn.MaxPool2d(2), nn.BatchNorm2d(2 * f), nn.ReLU())
         self.rfconv = nn.Sequential(
-            nn.Conv2d(2 * f, 2 * f, kernel, padding=padding),
-            nn.BatchNorm2d(2 * f),
-            nn.ReLU())
+            nn.Conv2d(2 * f, 2 * f, kernel, padding=padding), nn.BatchNorm2d(2 * f), nn.ReLU())
         self.upconv1 = nn.Sequential(
-            nn.Conv2d(2 * f, f, kernel, padding=padding),
-            nn.Upsample(scale_factor=2),
-            nn.BatchNorm2d(f),
-            nn.ReLU())
+            nn.Conv2d(2 * f, f, kernel, padding=padding), nn.Upsample(scale_factor=2), nn.BatchNorm2d(f), nn.ReLU())
         self.upconv2 = nn.Sequential(
-            nn.Conv2d(f, 3, kernel, padding=padding),
-            nn.Upsample(scale_factor=2),
-            nn.BatchNorm2d(3),
-            nn.ReLU())
+            nn.Conv2d(f, 3, kernel, padding=padding), nn.Upsample(scale_factor=2), nn.BatchNorm2d(3), nn.ReLU())
         self.finalconv = MyConv2d(3, 3, kernel)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -114,14 +114,14 @@ def up_block(conv: nn.Module, channels: int) -> UpBlock:
 class CNN(nn.Module):
     """Part B: grey (N, 1, H, W) to logits (N, num_colours, H, W); H and W are multiples of 4."""
 
-    def __init__(self, kernel: int, num_filters: int, num_colours: int, conv=MyConv2d):
+    def __init__(self, kernel: int, num_filters: int, num_colours: int):
         super().__init__()
         f = num_filters
-        self.downconv1 = down_block(conv(1, f, kernel), f)
-        self.downconv2 = down_block(conv(f, 2 * f, kernel), 2 * f)
-        self.rfconv = same_block(conv(2 * f, 2 * f, kernel), 2 * f)
-        self.upconv1 = up_block(conv(2 * f, f, kernel), f)
-        self.upconv2 = up_block(conv(f, num_colours, kernel), num_colours)
+        self.downconv1 = down_block(MyConv2d(1, f, kernel), f)
+        self.downconv2 = down_block(MyConv2d(f, 2 * f, kernel), 2 * f)
+        self.rfconv = same_block(MyConv2d(2 * f, 2 * f, kernel), 2 * f)
+        self.upconv1 = up_block(MyConv2d(2 * f, f, kernel), f)
+        self.upconv2 = up_block(MyConv2d(f, num_colours, kernel), num_colours)
         self.finalconv = MyConv2d(num_colours, num_colours, kernel)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -127,7 +127,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         with _safe_streams():
             try:
                 return main(argv) or 0
-            except UserError as error:
+            except (UserError, NotImplementedError) as error:  # the latter says which question is to do
                 message = error
             except OSError as error:
                 message = f"{error.filename}: {error.strerror}" if error.filename else error

@@ -17,8 +17,6 @@ from torch import nn
 from colour import torchrun
 from colour.cli import UserError
 
-LARGE_WEIGHT = 100  # at a ten times larger one, bfloat16's rounding of inputs, 1/512, moves logits by whole nats
-
 
 def pick_device(gpu: bool) -> torch.device:
     """Return the CPU, or with ``gpu`` the machine's accelerator; raise ``UserError`` if it has none.
@@ -81,13 +79,25 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def suits_bf16(network: nn.Module, device: torch.device) -> bool:
-    """Tell whether training ``network`` in bfloat16 pays: it is faster on ``device``, and its 8 bits are enough.
+@contextmanager
+def bf16(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Run ``network`` in bfloat16, but its last layer in float32: 8 bits are too few for the grey input of the UNets.
 
-    They are not for weights in the thousands, as the best guess by grey needs (``start_from_grey``).
+    With the weights in the thousands that grey needs there, rounding it would move logits by whole units.
     """
-    small = all(parameter.abs().max() < LARGE_WEIGHT for parameter in network.parameters())
-    return bool(small) and has_fast_bf16(device)
+    *_, last = network.children()
+    forward = last.forward
+
+    def in_float32(x):
+        with torch.autocast(device.type, enabled=False):
+            return forward(x.float())
+
+    last.forward = in_float32
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    finally:
+        del last.forward
 
 
 def has_fast_bf16(device: torch.device) -> bool:

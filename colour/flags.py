@@ -53,8 +53,7 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--holdout", type=number(int, 1), metavar="N",
                        help="train without the last N training pictures and validate on them instead of the test set")
     group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default=Recipe.precision,
-                       help="training precision; auto uses bfloat16 where a short timing shows it is faster, unless "
-                            "weights are too large for its 8 bits (--grey_start)")
+                       help="training precision; auto uses bfloat16 where a short timing shows it is faster")
     return group
 
 

@@ -90,7 +90,7 @@ def _unknown(path: str | Path) -> str:
         kind = file.read(12)[4:11]
     if kind in (b"ftyphei", b"ftyphev", b"ftypmif"):
         return f"it is a HEIC picture: pip install pillow-heif, or {ADVICE}"
-    return f"it is not a picture, or not JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF: {ADVICE}"
+    return f"it is not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): {ADVICE}"
 
 
 def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
@@ -147,8 +147,11 @@ def _choose_page(image: TiffImagePlugin.TiffImageFile) -> None:
 
 def _kept(image: Image.Image) -> dict:
     """Return who took the picture, when and with what, and its resolution, as options of ``Image.save``."""
-    kept = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
-    with suppress(Exception):  # damaged EXIF data
+    kept = {}
+    with suppress(Exception):  # damaged data
+        if all(0 < value < 1e6 for value in image.info["dpi"]):
+            kept["dpi"] = image.info["dpi"]
+    with suppress(Exception):
         old, new = image.getexif(), Image.Exif()
         new.update({tag: old[tag] for tag in KEPT if tag in old})
         for part in IFD.Exif, IFD.GPSInfo:

@@ -1,10 +1,10 @@
 """Colour photographs of any size, with networks that learnt pictures of 32x32.
 
-The network sees the grey photo reduced to about the scale it learnt. Of its answer only the chroma,
-how far R, G and B lie from their mean, is brought back to the photo's size; the mean itself stays the
-photo's at every pixel. At full size everything happens in place and tile by tile: a photo takes little
-more memory than its own 4 bytes a pixel, a converted or rotated one two or three times that (24
-megapixels: 0.43 to 0.51 GB in all, of which Python and PyTorch are 0.3).
+The network sees the grey photo reduced to about the scale it learnt. Only the chroma of its answer, how far R, G and
+B lie from their mean, is enlarged to the photo's size; the mean itself stays the photo's at every pixel. At full size
+everything happens in place and tile by tile: a photo takes little more memory than its own 4 bytes a pixel, a
+converted or rotated one two or three times that (24 megapixels: 0.43 to 0.51 GB in all, of which Python and PyTorch
+are 0.3).
 """
 
 import math
@@ -70,14 +70,14 @@ def _origin(path: Path) -> str | None:
 
 
 def _reduced(image: Image.Image, scale: float) -> Image.Image:
-    """A copy, never enlarged, of at least one pixel."""
+    """Return a smaller copy, or one of equal size if ``scale`` is above 1, of at least one pixel."""
     size = [max(1, round(side * min(1, scale))) for side in image.size]
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
 
 
 @torch.inference_mode()
 def chroma_of(network: nn.Module, task: Task, grey: np.ndarray) -> np.ndarray:
-    """How far ``network`` wants R, G and B from grey (h, w) in [0, 1): (3, h, w), for sides from 1 pixel."""
+    """Return how far R, G and B should be from grey (h, w) in [0, 1), as (3, h, w); sides may have 1 pixel."""
     height, width = grey.shape
     padded = torch.from_numpy(np.pad(grey, ((0, -height % 4), (0, -width % 4)), mode="symmetric"))
     padded = padded[None, None].to(next(network.parameters()).device)
@@ -86,11 +86,11 @@ def chroma_of(network: nn.Module, task: Task, grey: np.ndarray) -> np.ndarray:
 
 
 def guided(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """Coefficients (2, 3, h, w) that give chroma (3, h, w) from grey (h, w): a * grey + b.
+    """Return coefficients (2, 3, h, w) that give chroma (3, h, w) from grey (h, w): a * grey + b.
 
-    The guided filter (He, Sun and Tang 2010, "Guided Image Filtering", eq. 5, 6 and 8). It is the
-    coefficients that are enlarged, and applied to the grey of the full size (He and Sun 2015, "Fast
-    Guided Filter"): where grey has an edge so has the colour, which enlarged itself would bleed over it.
+    This is the guided filter (He, Sun and Tang 2010, "Guided Image Filtering", eq. 5, 6 and 8). The coefficients are
+    enlarged, not the colour, and applied to the grey of the full size (He and Sun 2015, "Fast Guided Filter"): the
+    colour has its edges where grey has them. Colour that is enlarged itself bleeds over them.
     """
     from scipy.ndimage import uniform_filter
 
@@ -109,7 +109,7 @@ def guided(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 def tint(image: Image.Image, coefficients: np.ndarray) -> None:
     """Colour an RGB or RGBA picture in place, by the ``guided`` coefficients (2, 3, h, w) enlarged to its size.
 
-    R + G + B of every pixel stays what it was, and so does alpha.
+    R + G + B of every pixel stay what they were, and so does alpha.
     """
     width, height = image.size
     h, w = coefficients.shape[-2:]
@@ -138,7 +138,7 @@ def colour(image: Image.Image, network: nn.Module, task: Task, size: int = 32) -
 
 
 def side_by_side(pictures: list[Image.Image], below: bool) -> Image.Image:
-    """Pictures of one size on white, beside or ``below`` each other."""
+    """Put pictures of one size on white, beside or ``below`` each other."""
     width, height = pictures[0].size
     step_x, step_y = (0, height + GAP) if below else (width + GAP, 0)
     last = len(pictures) - 1
@@ -218,7 +218,8 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
             if warning:
                 messages.append(f"warning: {path}: {warning}")
         except (UserError, OSError) as error:
-            messages.append(f"error: {path}: {' '.join(str(error).split())}")
+            known = getattr(error, "filename", None) == str(path)  # then the message need not name it again
+            messages.append(f"error: {path}: {error.strerror if known else ' '.join(str(error).split())}")
             status = 1
     for message in messages:
         print(one_line(message), file=sys.stderr)

@@ -1,25 +1,28 @@
 """Draw pictures beside each other, training curves and sheets of activations; each function writes one PNG.
 
 Pictures are floats in [0, 1] in units of 256, as everywhere here, in arrays or tensors. They are enlarged with hard
-pixels: each becomes a square of equal ones, nothing is resampled. Everything is drawn by Pillow: what a user has set
-for matplotlib, or has not installed, changes nothing here.
+pixels: each becomes a square of equal ones, nothing is resampled. Pillow puts pages of pictures together, because it
+loads in a tenth of the time of matplotlib, which draws curves and colour scales.
 """
 
+import logging
 import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from colour.files import atomic_write
+from colour.files import ROOT, atomic_write
 
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
 TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 12  # pixels, of letters
 MAX_WIDTH = 1600
-PANEL = 640, 480  # pixels, of a chart
-FINE = 4  # a chart is drawn this much larger and then reduced, for smooth lines
-CURVES, GRID = ("#1f77b4", "#ff7f0e"), "#dddddd"
-HEAT = "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725"  # dark to yellow, every 32nd of "viridis"
+DPI = 128  # of curves
 
 
 class _Page:
@@ -45,39 +48,6 @@ class _Page:
         """Write text with the point that ``anchor`` names, in Pillow's two letters, at (x, y)."""
         self.draw.text((x + MARGIN, y + self.top), text, colour, ImageFont.load_default(size), anchor, spacing=8)
 
-    def chart(self, left: int, label: str, curves: dict[str, list[float]]) -> None:
-        """Draw each of ``curves``, one value an epoch, by its name, in ``PANEL`` from ``left`` on."""
-        values = np.array([*curves.values()])
-        low, span, count = values.min(), np.ptp(values) or 1, values.shape[1]
-        left, top, width, height = left + 3 * LINE, 2 * LINE, PANEL[0] - 4 * LINE, PANEL[1] - 4 * LINE
-
-        def place(epochs, values):
-            """Return x and y within the axes, with some room around the curves."""
-            return width * (epochs - 0.5) / count, height * (1.05 - (values - low) / span) / 1.1
-
-        axes = Image.new("RGB", (FINE * width, FINE * height), "white")
-        draw = ImageDraw.Draw(axes)
-        for tick in _ticks(low, low + span):
-            _, y = place(1, tick)
-            draw.line([0, FINE * y, FINE * width, FINE * y], GRID, FINE)
-            self.text(left - GAP, top + round(y), f"{tick:.6g}", NOTE, "rm")
-        for tick in _ticks(1, count, least=1):
-            x, _ = place(tick, low)
-            draw.line([FINE * x, 0, FINE * x, FINE * height], GRID, FINE)
-            self.text(left + round(x), top + height + GAP, f"{tick:.0f}", NOTE, "mt")
-        for number, (name, colour) in enumerate(zip(curves, CURVES, strict=True)):
-            points = FINE * np.stack(place(np.arange(1, count + 1), values[number]), axis=1)
-            draw.line(points.ravel().tolist(), colour, 3 * FINE, "curve")
-            for x, y in points if count <= 30 else ():
-                draw.circle((x, y), 4 * FINE, colour)
-            x = left + width - (2 - number) * 4 * LINE
-            self.draw.line([x + MARGIN, self.top + LINE, x + MARGIN + LINE, self.top + LINE], colour, 3)
-            self.text(x + LINE + GAP, LINE, name, NOTE, "lm")
-        draw.rectangle([0, 0, FINE * width - 1, FINE * height - 1], outline="black", width=FINE)
-        self.image.paste(axes.reduce(FINE), (left + MARGIN, top + self.top))
-        self.text(left, LINE, label, NOTE, "lm")
-        self.text(left + width, top + height + LINE, "epoch", NOTE, "rt")
-
     def save(self, path: str | Path) -> None:
         _save(self.image, path)
 
@@ -87,11 +57,29 @@ def _save(image: Image.Image, path: str | Path) -> None:
         image.save(file, format="PNG")
 
 
-def _ticks(low: float, high: float, least: float = 0) -> np.ndarray:
-    """Return the round numbers from ``low`` to ``high``, three to seven if they may be ``least`` apart."""
-    unit = 10.0 ** math.floor(math.log10(max(high - low, 1e-12) / 3))
-    step = max(least, next(factor * unit for factor in (5, 2, 1) if factor * unit * 3 <= high - low or factor == 1))
-    return np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
+def save_figure(figure, path: str | Path) -> None:
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
+
+
+@contextmanager
+def lend_matplotlib() -> Iterator[object]:
+    """Lend matplotlib with its own defaults: no setting of the user reaches our pictures, stops them or prints."""
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+    # While it is imported, matplotlib reads a backend from the environment, as Jupyter exports it, and a file of
+    # settings from the working folder or from where the environment says.
+    here = os.getcwd()
+    with patch.dict(os.environ, MPLBACKEND="agg", MATPLOTLIBRC=os.devnull), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.chdir(ROOT / "colour")
+        try:
+            import matplotlib
+            import matplotlib.figure
+        finally:
+            os.chdir(here)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield matplotlib
 
 
 def _enlarged(pixels: np.ndarray, scale: int) -> Image.Image:
@@ -123,9 +111,8 @@ def _pixels(images) -> np.ndarray:
 
 def _heat(values: np.ndarray) -> np.ndarray:
     """Return numbers (H, W) from 0 (dark) to 1 (yellow) as uint8 (H, W, 3)."""
-    colours = np.array([[*bytes.fromhex(colour)] for colour in HEAT.split()])
-    position = np.linspace(0, 1, len(colours))
-    return np.stack([np.interp(values, position, channel) for channel in colours.T], axis=-1).round().astype(np.uint8)
+    with lend_matplotlib() as matplotlib:
+        return matplotlib.colormaps["viridis"](values, bytes=True)[..., :3]
 
 
 def picture(path: str | Path, image, scale: int = 8) -> None:
@@ -157,20 +144,27 @@ def comparison(path: str | Path, rows: list[tuple[str, object]], title: str | No
     page.save(path)
 
 
-def training_curve(path: str | Path, history: list[dict], title: str | None = None) -> None:
+def training_curve(path: str | Path, history: list[dict], loss_name: str, title: str | None = None) -> None:
     """Draw loss and, where pixels were classified, accuracy by epoch, in training and validation.
 
     ``history`` has one dict an epoch: loss, val_loss, and perhaps acc, val_acc in [0, 1].
     """
-    panels = [("loss", "cross-entropy", 1), ("acc", "accuracy (%)", 100)]
-    if "acc" not in history[0]:
-        panels = [("loss", "mean squared error", 1)]
-    page = _Page(len(panels) * PANEL[0] - 2 * MARGIN, PANEL[1], title)
-    for number, (name, label, unit) in enumerate(panels):
-        curves = {what: [epoch[prefix + name] * unit for epoch in history]
-                  for prefix, what in (("", "training"), ("val_", "validation"))}
-        page.chart(number * PANEL[0], label, curves)
-    page.save(path)
+    panels = {"loss": (loss_name, 1), "acc": ("accuracy (%)", 100)}
+    panels = {name: panel for name, panel in panels.items() if name in history[0]}
+    epochs = range(1, len(history) + 1)
+    with lend_matplotlib() as matplotlib:
+        figure = matplotlib.figure.Figure((5 * len(panels), 3.8), layout="constrained")
+        subplots = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (name, (label, unit)) in zip(subplots, panels.items(), strict=True):
+            for prefix, what in (("", "training"), ("val_", "validation")):
+                values = [epoch[prefix + name] * unit for epoch in history]
+                axes.plot(epochs, values, marker="o" if len(values) <= 30 else "", ms=4, label=what)
+            axes.set(xlabel="epoch", ylabel=label, xlim=(0.5, len(history) + 0.5))
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.suptitle(_shown(title), parse_math=False)
+        save_figure(figure, path)
 
 
 def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = None) -> None:

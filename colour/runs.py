@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import checkpoints, torchrun
+from colour import checkpoints, devices, torchrun
 from colour.cli import UserError, folder_for
-from colour.devices import suits_bf16
 from colour.files import display_path, locked, sha256
 from colour.results import draw_strip
 from colour.task import Task
@@ -95,7 +94,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
                     save(state, recipe, task, run)
                     report_epoch(state, recipe, task, run)
                     if run.plot and not state["done"]:
-                        draw_epoch(network, task, run, {"train": train_set, "valid": valid_set}, len(history))
+                        draw_epoch(network, train_set, valid_set, task, run, len(history))
         except (KeyboardInterrupt, FloatingPointError, RuntimeError) as error:
             if (told := explained(error, len(history), recipe, run)) is None:
                 raise
@@ -103,21 +102,17 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
     if stop():
         raise SystemExit(128 + stop())
     if torchrun.rank() == 0:
-        from colour import plots
-
-        curve = run.outdir / "training_curve.png"
-        plots.training_curve(curve, history, title=run.checkpoint.stem)
-        print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
+        draw_curve(history, task, run)
 
 
 def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torch.device) -> tuple[dict | None, Recipe]:
     """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
     if not run.resume:
         may_begin(run.checkpoint, run.overwrite)
-    state = load_state(run.checkpoint) if run.resume else None
+    state = checkpoints.load_state(run.checkpoint) if run.resume else None
     if recipe.precision == "auto":
         if state is None:
-            precision = "bf16" if suits_bf16(network, device) else "fp32"
+            precision = "bf16" if devices.has_fast_bf16(device) else "fp32"
         else:
             precision = state["run"].get("precision")  # another machine might choose otherwise
         recipe = replace(recipe, precision=precision)
@@ -132,17 +127,6 @@ def may_begin(checkpoint: Path, overwrite: bool) -> None:
     if not overwrite and (Path(checkpoint).exists() or checkpoints.state_path(checkpoint).exists()):
         raise UserError(f"{checkpoint} exists: to score it give --valid, to replace it --overwrite, "
                         "to go on training it --resume")
-
-
-def load_state(checkpoint: Path) -> dict | None:
-    """Return the state to resume from, None if the training never began; raises ``UserError`` if it is lost."""
-    path = checkpoints.state_path(checkpoint)
-    if path.exists():
-        return checkpoints.load_state(checkpoint)
-    if checkpoint.exists():
-        raise UserError(f"there is no {path} to resume {checkpoint} from: start from its weights with --init, "
-                        "and another --checkpoint")
-    return None
 
 
 def check_same(then: dict, now: dict, checkpoint: Path) -> None:
@@ -177,10 +161,19 @@ def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
           f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s", flush=True)
 
 
-def draw_epoch(network: nn.Module, task: Task, run: Run, sets: dict[str, PictureSet], epoch: int) -> None:
+def draw_epoch(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, task: Task, run: Run,
+               epoch: int) -> None:
     model = run.facts["model"]
-    for name, pictures in sets.items():
+    for name, pictures in ("train", train_set), ("valid", valid_set):
         draw_strip(network, task, run.outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+
+
+def draw_curve(history: list[dict], task: Task, run: Run) -> None:
+    from colour import plots
+
+    curve = run.outdir / "training_curve.png"
+    plots.training_curve(curve, history, task.loss_name, run.checkpoint.stem)
+    print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
 
 
 def explained(error: BaseException, epochs: int, recipe: Recipe, run: Run) -> BaseException | None:

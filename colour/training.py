@@ -15,6 +15,7 @@ from colour import torchrun
 from colour.augment import augmented
 from colour.cli import UserError
 from colour.datasets import load_category
+from colour.devices import bf16
 from colour.metrics import Scores
 from colour.pixels import grey_of, to_rgb
 from colour.task import Task
@@ -192,7 +193,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
         for rgb, labels in progress(itertools.islice(batches, done, None), steps - done):
-            with torch.autocast(device.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext():
+            with bf16(network, device) if recipe.precision == "bf16" else nullcontext():
                 output = replica(grey_of(rgb))
             loss = task.loss(output, rgb, labels)
             optimizer.zero_grad()

@@ -1,173 +1,132 @@
-"""What several test files share: small data sets, an archive, a server on this machine."""
+"""Fixtures that several test files share. This file must stay light: the checker in tests/assignment loads it too."""
 
-import hashlib
-import io
-import os
-import pickle
 import shutil
-import struct
-import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from colour import cifar10
-from colour.cifar10 import ARCHIVE, FOLDER, Source
-
-NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
-SMALL = 20  # pictures in a batch, where not 10,000 are needed
-GRID = np.array([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]])  # in units of 1/256: exact as floats
+from colour.files import ROOT
 
 
-def one_line(error) -> str:
-    """Return the message of a caught error; fail unless it is one line."""
-    message = str(error.value)
-    assert "\n" not in message and message.strip() and len(message) < 400
-    return message
+@pytest.fixture
+def run(capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run a script's ``main`` in this process: returns its status, standard output and standard error."""
+
+    def run(main, *argv):
+        capsys.readouterr()
+        try:
+            status = main(list(map(str, argv)))
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
-def plain(colour, size=(8, 8)) -> Image.Image:
-    """Make a picture of one colour."""
-    return Image.new("RGB", size, tuple(int(value) for value in colour))
+@pytest.fixture
+def refused(run) -> Callable[..., str]:
+    """Check that a script's ``main`` prints one line on standard error and ends with status 2; return the line."""
+
+    def refused(main, *argv):
+        status, out, error = run(main, *argv)
+        assert status == 2 and out == ""
+        assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n") and len(error) < 600
+        return error
+
+    return refused
 
 
-class Hostile:
-    def __init__(self, path):
-        self.path = path
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute in one thread: for small tensors, several threads only wait for each other."""
+    import torch
 
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
-def horses() -> np.ndarray:
-    """Load the training horses, uint8 (5000, 3, 32, 32)."""
+def few_horses():
+    """The first 150 training horses with their labels, a ``PictureSet``. Do not change it."""
+    import torch
+
+    from colour.palette import Palette
+    from colour.training import PictureSet
+    from load_data import load_horses
+
+    images = load_horses()[0][:150]
+    return PictureSet(torch.from_numpy(images), torch.from_numpy(Palette.load().labels(images)))
+
+
+@pytest.fixture(scope="session")
+def horses():
+    """The training horses, an array of uint8 (5000, 3, 32, 32)."""
+    from colour import cifar10
+
     return cifar10.load_horses()[0]
 
 
-def pictures_of(colours, counts, size=4) -> np.ndarray:
-    """Make images (N, 3, size, size) of shuffled pixels, with so many of each colour."""
-    pixels = np.repeat(np.asarray(colours, np.uint8), counts, axis=0)
-    pixels = np.random.default_rng(0).permutation(pixels)
-    return pixels.reshape(-1, size, size, 3).transpose(0, 3, 1, 2)
+@pytest.fixture
+def small_unet(tmp_path) -> Path:
+    """The weights of a small UNet, without a sidecar."""
+    import torch
+
+    from colourization import UNet
+
+    torch.manual_seed(0)
+    torch.save(UNet(3, 4, 24).state_dict(), tmp_path / "small.pkl")
+    return tmp_path / "small.pkl"
 
 
-# CIFAR-10 and ImageNet32
+@pytest.fixture
+def short(tmp_path) -> tuple:
+    """The flags of a training that takes a second: a small network and 100 pictures."""
+    return "-f", 4, "-e", 1, "--holdout", 4900, "--outdir", tmp_path / "out"
 
 
-def pickle2(images: np.ndarray, labels: list[int]) -> bytes:
-    """Pickle as Python 2 did in protocol 2: byte strings as 'U' and 'T', which Python 3 never writes."""
-    def text(value):
-        return b"U" + bytes([len(value)]) + value
-
-    pixels = images.tobytes()
-    dtype = (b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R(K\x03" + text(b"|") + b"NNN"
-             + b"J\xff\xff\xff\xff" * 2 + b"K\x00tb")
-    array = (b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n" + b"K\x00\x85" + text(b"b")
-             + b"\x87R(K\x01" + b"J" + struct.pack("<i", len(images)) + b"M\x00\x0c\x86" + dtype
-             + b"\x89T" + struct.pack("<i", len(pixels)) + pixels + b"tb")
-    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
-    return (b"\x80\x02}(" + text(b"batch_label") + text(b"a batch") + text(b"labels") + numbers
-            + text(b"data") + array + b"u.")
-
-
-def make_batches(folder: Path, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write the six files; return all pictures (6 * length, 3, 32, 32) and labels, the test batch last."""
-    rng = np.random.default_rng(0)
-    images = np.frombuffer(rng.bytes(6 * length * 3072), np.uint8).reshape(-1, 3, 32, 32)
-    labels = rng.integers(0, 10, 6 * length)
-    folder.mkdir(parents=True)
-    for i, name in enumerate(NAMES):
-        part = slice(i * length, (i + 1) * length)
-        (folder / name).write_bytes(pickle2(images[part], labels[part].tolist()))
-    return images, labels
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory) -> Path:
+    """A copy of the repository, without tests and pictures, in a folder whose name is not a plain word."""
+    tree = tmp_path_factory.mktemp("a copy é")
+    for name in ("colour", "weights"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "retrained"))
+    (tree / "data").mkdir()
+    shutil.copy(ROOT / "data" / "cifar10_horses.npz", tree / "data")
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, tree)
+    return tree
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Make a folder with small batches; return its path, the pictures and the labels."""
+    from colour import cifar10
+    from tests.cifar import SMALL, make_batches
+
     monkeypatch.setattr(cifar10, "BATCH_LENGTH", SMALL)
-    folder = tmp_path / "data" / FOLDER
+    folder = tmp_path / "data" / cifar10.FOLDER
     return folder, *make_batches(folder, SMALL)
-
-
-def assert_is(loaded, images, labels):
-    (x_train, y_train), (x_test, y_test) = loaded
-    assert np.array_equal(x_train, images[:-SMALL]) and np.array_equal(y_train, labels[:-SMALL])
-    assert np.array_equal(x_test, images[-SMALL:]) and np.array_equal(y_test, labels[-SMALL:])
-
-
-def imagenet_batch(**changes) -> bytes:
-    return pickle.dumps({"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, 3], **changes}, protocol=3)
-
-
-def make_archive(folder: Path, *extra: tuple[tarfile.TarInfo, bytes], without=()) -> bytes:
-    """Pack the folder as CIFAR-10's is packed, with further members first."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as tar:
-        for member, content in extra:
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-        tar.add(folder, FOLDER, filter=lambda info: None if Path(info.name).name in without else info)
-    return stream.getvalue()
-
-
-def source_of(content: bytes, url="http://127.0.0.1:9/none") -> Source:
-    return Source(url, len(content), hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture
 def archive(small):
     """Return the bytes of a small archive, the pictures and the labels; the folder itself is removed."""
+    from tests.cifar import make_archive
+
     folder, images, labels = small
     content = make_archive(folder)
     shutil.rmtree(folder)
     return content, images, labels
 
 
-# A server
-
-
-class Server(ThreadingHTTPServer):
-    """Serves ``content`` under any path, as ``behave`` says; collects the Range headers in ``ranges``."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, content):
-        self.content, self.behave, self.ranges, self.go = content, answer, [], threading.Event()
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        self.source = source_of(content, f"http://127.0.0.1:{self.server_port}/{ARCHIVE}")
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.ranges.append(self.headers.get("Range"))
-        self.server.behave(self, self.server.content)
-
-    def log_message(self, *_):
-        pass
-
-
-def answer(handler, content, *, ranges=True, end=None, length=None):
-    """Answer correctly, or ignore ranges, stop sending at byte ``end``, send another length (-1 for none)."""
-    start = int(handler.headers["Range"][6:-1]) if ranges and "Range" in handler.headers else 0
-    handler.send_response(206 if start else 200)
-    if start:
-        handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-    if length != -1:
-        handler.send_header("Content-Length", str(length or len(content) - start))
-    handler.end_headers()
-    handler.wfile.write(content[start:end])
-
-
 @pytest.fixture
 def server(archive, monkeypatch):
+    """A server of that archive on this machine; a test may change how it answers."""
+    from tests.cifar import Server
+
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server(archive[0]) as server:

@@ -6,11 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import Hostile, imagenet_batch, one_line
 
 import load_data
 from colour import batch_files, cifar10, datasets
 from colour.cli import UserError
+from tests.cifar import imagenet_batch
+from tests.helpers import Hostile, one_line
 
 # How they are pickled
 

@@ -1,15 +1,13 @@
-"""Weights on disk: PyTorch 0.3's format, reading flags off shapes, sidecars, saving, damaged and hostile files."""
+"""Weights on disk: PyTorch 0.3's format, which network a file holds, sidecars, saving, damaged and hostile files."""
 
 import hashlib
 import io
 import json
 import os
 import pickle
-import struct
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -19,162 +17,48 @@ import activations
 import colour_regression
 import colourization
 from colour import checkpoints
+from colour.checkpoints import Architecture, load_network
 from colour.cli import UserError
 from colour.files import ROOT
 from colour.palette import Palette
-from colourization import CNN, MODELS, load_model
+from colourization import CNN, MODELS
+from tests.helpers import NETWORKS, contents_of, make_network, one_line, same, saved, state
+from tests.old_weights import COUNTERS, Python2Pickler, pytorch03
 
-COUNTERS = [f"{block}.num_batches_tracked" for block in
-            ("downconv1.2", "downconv2.2", "rfconv.1", "upconv1.2", "upconv2.2")]
-
-
-def make(model: str, kernel: int = 3, num_filters: int = 4, num_colours: int = 24) -> nn.Module:
-    """A network in eval mode with its own weights, and with running means and variances as after a training."""
-    torch.manual_seed(0)
-    if model == "RegressionCNN":
-        network = colour_regression.RegressionCNN(kernel, num_filters)
-    else:
-        network = MODELS[model](kernel, num_filters, num_colours)
-    for name, value in network.named_buffers():
-        if name.endswith("running_mean"):
-            value.normal_()
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 2)
-        else:
-            value.fill_(500)
-    return network.eval()
-
-
-def state(model: str = "CNN", *args, **change) -> dict[str, torch.Tensor]:
-    """The state dict of ``make(model, ...)``, a plain dict, with some entries replaced, or left out if None."""
-    weights = {**make(model, *args).state_dict(), **change}
-    return {name: value for name, value in weights.items() if value is not None}
-
-
-def same(weights, others) -> bool:
-    return weights.keys() == others.keys() and all(
-        value.dtype == others[name].dtype and torch.equal(value, others[name]) for name, value in weights.items())
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @torch.no_grad()
 def same_outputs(network: nn.Module, other: nn.Module) -> bool:
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     assert not network.training and not other.training
-    # In the same memory layout, since the library's sums run in another order in another.
+    # Both in the same memory layout, because the library adds in another order in another layout.
     return torch.equal(network(x), other.to(memory_format=torch.channels_last)(x))
-
-
-def saved(contents, **how) -> bytes:
-    file = io.BytesIO()
-    torch.save(contents, file, **how)
-    return file.getvalue()
-
-
-def one_line(error) -> str:
-    message = " ".join(str(error.value).split())
-    assert message and len(message) < 500 and "Traceback" not in message
-    return message
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The tensors here are so small that threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def file(tmp_path) -> Path:
+    """A path for weights, in a folder of their own."""
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights" / "net.pkl"
+
+
+@pytest.fixture
+def refused_untouched(refused, tmp_path):
+    """Like ``refused``; and nothing was written."""
+
+    def check(main, *argv):
+        error = refused(main, *argv, "--outdir", tmp_path / "out")
+        assert not list(tmp_path.glob("out/*"))
+        return error
+
+    return check
 
 
 # What PyTorch 0.3 wrote on Python 2 from a GPU
 
 
-class Global(NamedTuple):
-    """Pickles as a reference to something that need not exist here."""
-
-    module: str
-    name: str
-
-    def __call__(self):
-        pass
-
-
-FLOAT_STORAGE = Global("torch.cuda", "FloatStorage")
-REBUILD = Global("torch._utils", "_rebuild_tensor")
-ORDERED_DICT = Global("collections", "OrderedDict")
-
-
-class Storage(NamedTuple):
-    key: str
-    numbers: torch.Tensor
-
-
-class Called:
-    """Pickles as a call of ``function``."""
-
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
-
-
-class Python2Pickler(pickle._Pickler):
-    """Python 2's protocol 2, where text is a byte string ('U') unless it was ``unicode`` ('X')."""
-
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def __init__(self, file, unicode: bool):
-        super().__init__(file, protocol=2)
-        self.unicode = unicode
-
-    def persistent_id(self, value):
-        if isinstance(value, Storage):
-            return "storage", FLOAT_STORAGE, value.key, "cuda:0", value.numbers.numel(), None
-
-    def save_text(self, text):
-        if self.unicode:
-            return super().save_str(text)
-        self.write(pickle.SHORT_BINSTRING + bytes([len(text)]) + text.encode())
-        self.memoize(text)
-
-    def save_named(self, value):
-        self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
-        self.memoize(value)
-
-    dispatch[str] = save_text
-    dispatch[Global] = save_named
-
-
-def pytorch03(weights: dict[str, torch.Tensor], unicode: bool = False) -> bytes:
-    """The file of ``torch.save(model.state_dict(), f)``: that version counted no batches and had no _metadata."""
-    file = io.BytesIO()
-
-    def dump(value):
-        Python2Pickler(file, unicode).dump(value)
-
-    weights = {name: value.contiguous() for name, value in weights.items() if name not in COUNTERS}
-    storages = [Storage(str(94700000000000 + 4096 * i), value.flatten()) for i, value in enumerate(weights.values())]
-    dump(0x1950A86A20F9469CFC6C)
-    dump(1001)
-    dump({"type_sizes": {"int": 4, "long": 8, "short": 2}, "protocol_version": 1001, "little_endian": True})
-    tensors = [Called(REBUILD, storage, 0, tuple(value.shape), value.stride())
-               for storage, value in zip(storages, weights.values())]
-    # Python 2's OrderedDict pickles as a call with a list of lists.
-    dump(Called(ORDERED_DICT, [list(item) for item in zip(weights, tensors)]))
-    storages.sort()
-    dump([storage.key for storage in storages])
-    for storage in storages:
-        file.write(struct.pack("<q", storage.numbers.numel()) + storage.numbers.numpy().astype("<f4").tobytes())
-    return file.getvalue()
-
-
-def test_the_old_format_is_what_it_should_be():
+def test_the_old_format_is_what_pytorch_03_wrote():
     content = pytorch03(state())
     assert content.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}")
     for part in (b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor\n", b"ctorch.cuda\nFloatStorage\n",
@@ -188,34 +72,35 @@ def test_the_old_format_is_what_it_should_be():
 @pytest.mark.parametrize("unicode", [False, True], ids=["byte strings", "unicode"])
 @pytest.mark.parametrize("model", ["CNN", "UNet", "DUNet", "RegressionCNN"])
 def test_weights_of_pytorch_03_from_a_gpu(model, unicode, file, recwarn):
-    original = make(model, 3, 8, 16)
+    original = make_network(model, 3, 8, 16)
     file.write_bytes(pytorch03(original.state_dict(), unicode))
-    network, sidecar = load_model(file, model=model)
-    assert sidecar == {"model": model} and not recwarn.list
+    network, architecture, sidecar = load_network(file, NETWORKS, model=model)
+    assert architecture == (model, 3, 8, original.finalconv.weight.shape[0])
+    assert sidecar == {} and not recwarn.list
     assert all(value.device.type == "cpu" for value in network.state_dict().values())
     network_weights = {name: value for name, value in network.state_dict().items() if name not in COUNTERS}
     assert same(network_weights, {k: v for k, v in original.state_dict().items() if k not in COUNTERS})
     assert same_outputs(network, original)
 
 
-def test_saved_anew_old_weights_stay_what_they_were(file):
+def test_old_weights_that_are_saved_again_stay_the_same(file):
     file.write_bytes(pytorch03(state("UNet")))
-    network, _ = load_model(file)
+    network, *_ = load_network(file, NETWORKS)
     checkpoints.save(file, network.state_dict(), {"model": "UNet"})
-    again, sidecar = load_model(file)
-    assert same(again.state_dict(), network.state_dict()) and sidecar["model"] == "UNet"
+    again, architecture, sidecar = load_network(file, NETWORKS)
+    assert same(again.state_dict(), network.state_dict()) and sidecar["model"] == architecture.model == "UNet"
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("how", [{"_use_new_zipfile_serialization": False}, {}], ids=["legacy", "zip"])
-def test_todays_pytorch_without_counters(model, how, file):
-    original = make(model)
+def test_files_of_todays_pytorch_without_counters(model, how, file):
+    original = make_network(model)
     weights = original.state_dict()  # an OrderedDict with _metadata, which says that counters belong in it
     for name in COUNTERS:
         del weights[name]
     assert weights._metadata["downconv1.2"]["version"] == 2
     file.write_bytes(saved(weights, **how))
-    assert same_outputs(load_model(file, model=model)[0], original)
+    assert same_outputs(load_network(file, MODELS, model=model)[0], original)
 
 
 @pytest.mark.parametrize("change", [
@@ -225,30 +110,31 @@ def test_todays_pytorch_without_counters(model, how, file):
     lambda w: {name: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value
                for name, value in w.items()},
 ], ids=["float16", "float64", "parameters", "channels last"])
-def test_other_tensors_that_are_fine(change, file):
+def test_other_kinds_of_tensors_are_accepted(change, file):
     weights = {name: value.half().float() if value.is_floating_point() else value
                for name, value in state("UNet").items()}
     file.write_bytes(saved(change(weights)))
-    network, _ = load_model(file)
+    network, *_ = load_network(file, NETWORKS)
     assert same(network.state_dict(), weights)
 
 
-# Kernel, filters, colours and model: read off the shapes, checked against the flags
+# Kernel, filters, colours and network are read off the shapes and compared with the flags
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("num_filters", [8, 16, 32])
-def test_shapes_say_which_network(model, kernel, num_filters, file):
+def test_names_and_shapes_say_which_network(model, kernel, num_filters, file):
     for num_colours in (16, 24):
-        original = make(model, kernel, num_filters, num_colours)
+        original = make_network(model, kernel, num_filters, num_colours)
         torch.save(original.state_dict(), file)
-        shape = checkpoints.shape_of(checkpoints.load(file)[0], file)
-        assert shape == (kernel, num_filters, num_colours, model != "CNN")
-        network, sidecar = load_model(file, model=None if model == "UNet" else model)
-        assert type(network) is MODELS[model] and sidecar == {"model": model}
+        network, architecture, sidecar = load_network(file, MODELS, model=None if model == "UNet" else model)
+        assert architecture == Architecture(model, kernel, num_filters, num_colours)
+        assert type(network) is MODELS[model] and sidecar == {}
         assert same(network.state_dict(), original.state_dict())
-        assert load_model(file, model=model, kernel=kernel, num_filters=num_filters)
+        assert load_network(file, MODELS, model=model, kernel=kernel, num_filters=num_filters)
+        _, guess, _ = load_network(file, MODELS)  # nothing tells a DUNet from a UNet
+        assert guess == (model.removeprefix("D"), kernel, num_filters, num_colours)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -256,14 +142,14 @@ def test_shapes_say_which_network(model, kernel, num_filters, file):
 def test_flags_that_disagree_are_named(model, flag, right, wrong, file):
     torch.save(state(model), file)
     with pytest.raises(UserError) as error:
-        load_model(file, model=model, **{flag: wrong})
+        load_network(file, MODELS, model=model, **{flag: wrong})
     message = one_line(error)
     assert f"--{flag} {wrong}" in message and f"{right}" in message.partition(str(file))[2]
     with pytest.raises(UserError):
-        load_model(file, **{flag: wrong})
+        load_network(file, MODELS, **{flag: wrong})
 
 
-MISMATCHES = {  # what is at FILE, the flags, and what the one line must say
+MISMATCHES = {  # the network in the file, the flags, and what the one line must say
     "another kernel": (("CNN", 3, 4, 24), "--kernel 5", "--kernel"),
     "another width": (("UNet", 3, 4, 24), "--model UNet --num_filters 32", "--num_filters"),
     "16 colours, palette of 24": (("CNN", 3, 4, 16), "--model CNN", "--colours"),
@@ -271,58 +157,54 @@ MISMATCHES = {  # what is at FILE, the flags, and what the one line must say
     "DUNet as UNet": (("DUNet", 3, 4, 24), "--model UNet", "--model DUNet"),
     "UNet as DUNet": (("UNet", 3, 4, 24), "--model DUNet", "--model UNet"),
     "CNN as UNet": (("CNN", 3, 4, 24), "--model UNet", "--model CNN"),
-    "regression as CNN": (("RegressionCNN", 3, 4), "--model CNN", "colour_regression.py"),
-    "regression": (("RegressionCNN", 3, 4), "", "colour_regression.py"),
 }
 
 
 @pytest.mark.parametrize("case", MISMATCHES)
-def test_weights_that_do_not_fit_the_flags(case, file, tmp_path, capsys):
+def test_weights_that_do_not_fit_the_flags(case, file, refused_untouched):
     network, flags, fragment = MISMATCHES[case]
-    checkpoints.save(file, make(*network).state_dict(), {"model": network[0]})
+    checkpoints.save(file, state(*network), {"model": network[0]})
     flags = [str(ROOT / flag) if flag.endswith(".npy") else flag for flag in flags.split()]
     for main, job in (colourization.main, "--valid"), (activations.main, "7"):
-        error = refused(main, [job, "--checkpoint", str(file), *flags], tmp_path, capsys)
+        error = refused_untouched(main, job, "--checkpoint", file, *flags)
         assert fragment in error and str(file) in error
+
+
+def test_regression_weights_are_for_another_script(file, refused_untouched):
+    checkpoints.save(file, state("RegressionCNN"), {"model": "RegressionCNN"})
+    for flags in [], ["--model", "CNN"]:
+        error = refused_untouched(colourization.main, "--valid", "--checkpoint", file, *flags)
+        assert "colour_regression.py" in error and str(file) in error
+    error = refused_untouched(activations.main, 7, "--checkpoint", file, "--model", "CNN")  # which draws both kinds
+    assert "--model RegressionCNN" in error and str(file) in error
 
 
 @pytest.mark.parametrize("flags", ["--valid --checkpoint FILE", "--init FILE --checkpoint NEW -f 4", "--compare FILE",
                                    "--image PHOTO --checkpoint FILE"])
-def test_another_palette_of_as_many_colours(flags, file, tmp_path, capsys):
-    """Which the sidecar alone tells."""
+def test_another_palette_of_as_many_colours(flags, file, tmp_path, refused_untouched):
+    """Only the sidecar tells."""
     ours = Palette.load()
     checkpoints.save(file, state(), {"model": "CNN", "palette": ours.name, "palette_sha256": ours.sha256()})
     Palette(ours.centres[::-1]).save(tmp_path / "other.npy")
     argv = flags.replace("FILE", str(file)).replace("NEW", str(tmp_path / "new.pkl")).split()
-    error = refused(colourization.main, [*argv, "--colours", str(tmp_path / "other.npy")], tmp_path, capsys)
+    error = refused_untouched(colourization.main, *argv, "--colours", tmp_path / "other.npy")
     assert str(file) in error and f"--colours {ours.name}" in error
 
 
 @pytest.mark.parametrize("model", ["RegressionCNN", "UNet"])
-def test_a_sidecar_that_names_another_network(model, file, tmp_path, capsys):
+def test_a_sidecar_that_names_another_network(model, file, refused_untouched):
     checkpoints.save(file, state(), {"model": model})
-    error = refused(colourization.main, ["--compare", str(file), "--holdout", "20"], tmp_path, capsys)
+    error = refused_untouched(colourization.main, "--compare", file, "--holdout", 20)
     assert "sidecar is wrong" in error and str(file.with_suffix(".json")) in error
-
-
-def refused(main, argv, tmp_path, capsys) -> str:
-    """The one line with which ``main`` ends, having written nothing."""
-    with pytest.raises(SystemExit) as exit:
-        main([*argv, "--outdir", str(tmp_path / "out")])
-    output, error = capsys.readouterr()
-    assert exit.value.code == 2 and not output
-    assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n") and len(error) < 600
-    assert not list(tmp_path.glob("out/*"))
-    return error
 
 
 @pytest.mark.parametrize("with_sidecar", [True, False])
 @pytest.mark.parametrize("model", MODELS)
-def test_classification_weights_in_the_regression(model, with_sidecar, file, tmp_path, capsys):
+def test_classification_weights_in_the_regression(model, with_sidecar, file, refused_untouched):
     checkpoints.save(file, state(model, 3, 4, 24), {"model": model})
     if not with_sidecar:
         checkpoints.sidecar_path(file).unlink()
-    error = refused(colour_regression.main, ["--checkpoint", str(file)], tmp_path, capsys)
+    error = refused_untouched(colour_regression.main, "--checkpoint", file)
     assert "colourization.py" in error and str(file) in error
 
 
@@ -330,7 +212,7 @@ def test_cnn_weights_without_sidecar_as_unet_and_the_reverse(file):
     for model, other in (("CNN", "UNet"), ("CNN", "DUNet"), ("UNet", "CNN"), ("DUNet", "CNN")):
         torch.save(state(model), file)
         with pytest.raises(UserError) as error:
-            load_model(file, model=other)
+            load_network(file, MODELS, model=other)
         assert other in one_line(error) and model.removeprefix("D") in one_line(error).partition("shapes")[2]
 
 
@@ -342,7 +224,7 @@ SIDECAR = {"model": "DUNet", "kernel": 3, "history": [{"loss": 1.234567890123456
 
 @pytest.mark.parametrize("model", ["CNN", "UNet", "DUNet", "RegressionCNN"])
 def test_what_is_saved_comes_back_bit_for_bit(model, file):
-    original = make(model)
+    original = make_network(model)
     weights = original.to(memory_format=torch.channels_last).state_dict()
     before = {name: value.clone() for name, value in weights.items()}
     checkpoints.save(file, weights, {**SIDECAR, "model": model})
@@ -352,12 +234,12 @@ def test_what_is_saved_comes_back_bit_for_bit(model, file):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert sidecar == {**SIDECAR, "model": model, "sha256": digest}
     assert sidecar == json.loads(file.with_suffix(".json").read_bytes())
-    network, sidecar = load_model(file)
-    assert sidecar["model"] == model and same_outputs(network, original)
-    assert same(torch.load(file, weights_only=True), before), "no plain state dict for everybody"
+    network, architecture, sidecar = load_network(file, NETWORKS)
+    assert sidecar["model"] == architecture.model == model and same_outputs(network, original)
+    assert same(torch.load(file, weights_only=True), before), "others cannot load it as a plain state dict"
 
 
-def test_sidecar_and_state_belong_to_one_name_only():
+def test_two_files_never_share_a_sidecar_or_a_state():
     assert checkpoints.sidecar_path("a/net.pkl") == Path("a/net.json")
     assert checkpoints.state_path("a/net.pkl") == Path("a/net.state.pt")
     names = ["net.pkl", "net.pth", "net.json", "lr0.1", "lr0.2"]
@@ -383,34 +265,31 @@ def test_sidecar_and_state_belong_to_one_name_only():
     (b" " * (1 << 25) + b'{"model": "DUNet", "sha256": "SHA"}', "damaged"),
 ], ids=["cut", "empty", "list", "text", "pickle", "surrogates", "deep", "digits", "no sum", "null", "another",
         "model list", "model null", "large"])
-def test_a_sidecar_that_does_not_belong_is_left_out(content, said, file, capsys):
-    original = make("UNet")
+def test_a_sidecar_that_does_not_belong_is_ignored(content, said, file, capsys):
+    original = make_network("UNet")
     checkpoints.save(file, original.state_dict(), SIDECAR)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     file.with_suffix(".json").write_bytes(content.replace(b"SHA", digest.encode()))
-    network, sidecar = load_model(file)
-    assert sidecar == {"model": "UNet"} and type(network) is MODELS["UNet"] and same_outputs(network, original)
+    network, architecture, sidecar = load_network(file, NETWORKS)
+    assert sidecar == {} and architecture == ("UNet", 3, 4, 24)
+    assert type(network) is MODELS["UNet"] and same_outputs(network, original)
     warning = capsys.readouterr().err
     assert warning.startswith("warning: ") and warning.count("\n") == 1
     assert said in warning and str(file.with_suffix(".json")) in warning
 
 
-def test_a_sidecar_that_names_no_model_of_ours(file):
+def test_a_sidecar_that_names_an_unknown_network(file):
     checkpoints.save(file, state("UNet"), {"model": "Transformer"})
     with pytest.raises(UserError) as error:
-        load_model(file)
+        load_network(file, NETWORKS)
     assert "Transformer" in one_line(error)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("where", ["torch.save", "os.replace", "os.fsync"])
 def test_a_save_that_fails_leaves_all_as_it_was(where, file, monkeypatch):
     checkpoints.save(file, state("UNet"), SIDECAR)
     checkpoints.save_state(file, {"model": 1})
-    before = contents(file.parent)
+    before = contents_of(file.parent)
     assert len(before) == 3
 
     def fail(contents, target, *_, **__):
@@ -422,12 +301,12 @@ def test_a_save_that_fails_leaves_all_as_it_was(where, file, monkeypatch):
     for save in (checkpoints.save, lambda *args: checkpoints.save_state(*args[:2])):
         with pytest.raises(OSError, match="No space"):
             save(file, state("CNN"), {})
-        assert contents(file.parent) == before
+        assert contents_of(file.parent) == before
 
 
 def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys):
     checkpoints.save(file, state("UNet"), SIDECAR)
-    before = contents(file.parent)
+    before = contents_of(file.parent)
     replace = os.replace
 
     def fail_for_json(source, target):
@@ -438,7 +317,8 @@ def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys
     monkeypatch.setattr(os, "replace", fail_for_json)
     with pytest.raises(OSError):
         checkpoints.save(file, state("CNN"), {"model": "CNN"})
-    assert contents(file.parent).keys() == before.keys() and contents(file.parent)["net.json"] == before["net.json"]
+    after = contents_of(file.parent)
+    assert after.keys() == before.keys() and after["net.json"] == before["net.json"]
     weights, sidecar = checkpoints.load(file)
     assert same(weights, state("CNN")) and sidecar == {} and "other weights" in capsys.readouterr().err
 
@@ -447,7 +327,7 @@ def test_a_full_disk(file):
     """For real: the operating system refuses to write more than a few bytes to any file."""
     resource = pytest.importorskip("resource")
     checkpoints.save(file, state("UNet", 3, 1), SIDECAR)
-    before = contents(file.parent)
+    before = contents_of(file.parent)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
@@ -457,10 +337,10 @@ def test_a_full_disk(file):
             checkpoints.save_state(file, {"large": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert contents(file.parent) == before
+    assert contents_of(file.parent) == before
 
 
-def test_a_folder_is_made_and_files_are_as_readable_as_others(tmp_path):
+def test_saving_makes_the_folder_and_files_as_readable_as_others(tmp_path):
     file = tmp_path / "new" / "folder" / "net.pkl"
     checkpoints.save(file, state(), {})
     (tmp_path / "other").touch()
@@ -471,7 +351,7 @@ def test_a_folder_is_made_and_files_are_as_readable_as_others(tmp_path):
 
 
 class Evil:
-    """Pickles as a call that leaves a trace."""
+    """Is pickled as a call that leaves a trace."""
 
     def __init__(self, marker: Path, function=os.system):
         self.call = function, (f"touch '{marker}'" if function is os.system else f"open({str(marker)!r}, 'w')",)
@@ -496,10 +376,10 @@ def test_nothing_in_weights_is_executed(force, file, tmp_path, monkeypatch):
                             pytorch03(state()) + pickle.dumps(evil, 2), in_tar(payload)):
                 file.write_bytes(content)
                 if content.startswith(pytorch03(state())):
-                    load_model(file)  # what follows the weights is not looked at
+                    load_network(file, NETWORKS)  # nobody reads what follows the weights
                 else:
                     with pytest.raises(UserError):
-                        load_model(file)
+                        load_network(file, NETWORKS)
                 assert not marker.exists()
         checkpoints.state_path(file).write_bytes(saved({"model": evil}))
         with pytest.raises(UserError):
@@ -508,7 +388,7 @@ def test_nothing_in_weights_is_executed(force, file, tmp_path, monkeypatch):
 
 
 def in_tar(payload) -> bytes:
-    """The oldest format of all, whose loader in PyTorch 2.5 and before let code through."""
+    """Return the oldest format of all; its loader in PyTorch 2.5 and before let code through."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for name in ("storages", "tensors", "pickle"):
@@ -520,7 +400,7 @@ def in_tar(payload) -> bytes:
 
 
 def bomb() -> bytes:
-    """A zip archive of some kilobytes that PyTorch would unpack to 40 MB."""
+    """Return a zip archive of some kilobytes that PyTorch would unpack to 40 MB."""
     source, target = io.BytesIO(saved(state(extra=torch.zeros(10_000_000)))), io.BytesIO()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
@@ -530,7 +410,7 @@ def bomb() -> bytes:
 
 
 def with_folder() -> bytes:
-    """Weights of which one tensor has the attribute of an MS-DOS folder: PyTorch reads it as whatever memory holds."""
+    """Return weights with one tensor marked as an MS-DOS folder: PyTorch reads whatever is in memory for it."""
     source, target = io.BytesIO(saved(state())), io.BytesIO()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for record in old.infolist():
@@ -541,7 +421,7 @@ def with_folder() -> bytes:
 
 
 def claiming(numel: int) -> bytes:
-    """The old format with a storage of ``numel`` numbers, and none of them in the file."""
+    """Return the old format with a storage of ``numel`` numbers, none of which is in the file."""
     content, file = pytorch03({"downconv1.0.weight": torch.zeros(7)}), io.BytesIO()
     Python2Pickler(file, False).dump(numel)
     assert content.count(b"K\x07N") == 1
@@ -549,7 +429,7 @@ def claiming(numel: int) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """With one bit changed in the middle of the weights."""
+    """Change one bit in the middle of the weights."""
     place = content.index(state()["rfconv.0.weight"].numpy().tobytes()) + 100
     return content[:place] + bytes([content[place] ^ 64]) + content[place + 1:]
 
@@ -562,7 +442,7 @@ ZIP, OLD = saved(state()), pytorch03(state())
 DAMAGES = {  # what is in the file, and a word of what is said about it
     "empty": (lambda: b"", "empty"),
     "web page": (lambda: b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "web page"),
-    "text": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "damaged"),
+    "text": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n", "Git LFS"),
     "picture": (lambda: b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "damaged"),
     "cut zip": (lambda: ZIP[:-100], "damaged"),
     "cut legacy": (lambda: OLD[:-100], "damaged"),
@@ -573,10 +453,11 @@ DAMAGES = {  # what is in the file, and a word of what is said about it
     "2**62 numbers": (lambda: claiming(2**62), "damaged"),
     "another zip": (lambda: ZIP.replace(b"data.pkl", b"some.txt"), "damaged"),
     "tar": (lambda: in_tar(state()), "damaged"),
-    "plain pickle": (lambda: pickle.dumps({"finalconv.weight": [1, 2]}), "damaged"),
+    "plain pickle": (lambda: pickle.dumps({"finalconv.weight": [1, 2]}), "torch.save"),
     "code": (lambda: saved(Evil("marker")), "system"),
-    "whole model": (lambda: saved(make("CNN")), "model.state_dict()"),
-    "whole model, legacy": (lambda: saved(make("CNN"), _use_new_zipfile_serialization=False), "model.state_dict()"),
+    "whole model": (lambda: saved(make_network("CNN")), "model.state_dict()"),
+    "whole model, legacy": (lambda: saved(make_network("CNN"), _use_new_zipfile_serialization=False),
+                            "model.state_dict()"),
     "list": (lambda: saved([torch.zeros(3)]), "model.state_dict()"),
     "tensor": (lambda: saved(torch.zeros(3)), "model.state_dict()"),
     "nothing": (lambda: saved({}), "model.state_dict()"),
@@ -609,7 +490,7 @@ DAMAGES = {  # what is in the file, and a word of what is said about it
 
 
 @pytest.mark.parametrize("what", [*DAMAGES, "folder", "absent", "folder absent"])
-def test_files_that_are_no_weights(what, file, tmp_path, capsys):
+def test_files_that_are_not_weights(what, file, refused_untouched):
     fragment = {"folder": "is a folder", "absent": "no file", "folder absent": "no file"}.get(what)
     if what == "folder":
         file.mkdir()
@@ -618,11 +499,11 @@ def test_files_that_are_no_weights(what, file, tmp_path, capsys):
     elif what != "absent":
         content, fragment = DAMAGES[what]
         file.write_bytes(content())
-    error = refused(colourization.main, ["--valid", "--checkpoint", str(file)], tmp_path, capsys)
-    print(f"{what:20} {error}", end="")  # pytest -rP shows them all, to be judged by a reader
+    error = refused_untouched(colourization.main, "--valid", "--checkpoint", file)
+    print(f"{what:20} {error}", end="")  # with pytest -rP a reader can judge them all
     assert fragment in error and str(file) in error
     with pytest.raises(UserError):
-        load_model(file)
+        load_network(file, NETWORKS)
     assert not Path("marker").exists()
 
 

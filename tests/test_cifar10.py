@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, SMALL, Hostile, answer, assert_is, make_archive, make_batches, one_line, pickle2, source_of
 
 from colour import cifar10
 from colour.cifar10 import ARCHIVE, FOLDER, HORSES
 from colour.cli import UserError
 from colour.files import ROOT
+from tests.cifar import NAMES, SMALL, answer, assert_is, make_archive, make_batches, pickle2, source_of
+from tests.helpers import Hostile, one_line
 
 # The embedded horses
 

@@ -4,12 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import SMALL, one_line, plain
 
 from colour import cifar10, datasets
 from colour.cifar10 import ARCHIVE, CATEGORIES, FOLDER
 from colour.cli import UserError
 from colour.split import Split
+from tests.cifar import SMALL
+from tests.helpers import one_line, plain
 
 # Categories
 

@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 import pytest
-from conftest import GRID, one_line, pictures_of
 
 from colour import kmeans
 from colour.cli import UserError
 from colour.palette import Palette
+from tests.helpers import GRID, one_line, pictures_of
 
 
 @pytest.fixture

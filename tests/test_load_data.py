@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
 
 import load_data
 from colour.cifar10 import CATEGORIES, HORSES
 from colour.files import ROOT
+from tests.cifar import SMALL
 
 # The command
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Hostile, one_line, plain
 from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
 import colourization
@@ -23,6 +22,7 @@ import load_data
 from colour import image_file, kmeans, picture_folder
 from colour.cli import UserError
 from colour.palette import Palette
+from tests.helpers import Hostile, one_line, plain
 
 
 @pytest.fixture(autouse=True)

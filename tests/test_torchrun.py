@@ -1,88 +1,35 @@
-"""Several processes learn what one learns; started as a user starts them, by torchrun, on this machine."""
-
-import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
-from pathlib import Path
+"""What a process does alone: its share, its BatchNorm, what it refuses. In promises/ several processes train."""
 
 import pytest
 import torch
 
 import colour_regression
 import colourization
-from colour import checkpoints, torchrun
-from colour.files import ROOT
-from colourization import CNN, Data, UNet, train
-from load_data import load_horses
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-STEPS = {"epochs": 2, "batch_size": 7, "learn_rate": 1e-4, "augment": ("hflip", "vshift")}
-# The steps below, in each process: 22 pictures in batches of 7, of which the last is of one, so a process has none.
-SCRIPT = """
-import sys, torch
 from colour import torchrun
-from tests.test_torchrun import few_steps
-with torchrun.processes(torch.device("cpu")):
-    torch.save(few_steps(), f"{sys.argv[1]}/{torchrun.rank()}.pt")
-"""
-
-
-def few_steps():
-    """The training state after two short epochs."""
-    images = torch.from_numpy(load_horses()[0][:22])
-    data = Data(images, images[:, 0] // 16)
-    torch.manual_seed(0)
-    network = UNet(3, 4, 16)
-    *_, state = train(network, data, data, **STEPS)
-    return state
 
 
 @pytest.fixture
-def launch():
-    """Start a command under torchrun; whatever happens, it does not outlive the test."""
-    processes = []
-
-    def start(*command):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        processes.append(subprocess.Popen([*TORCHRUN, *map(str, command)], stdout=subprocess.PIPE,
-                                          stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment))
-        return processes[-1]
-
-    yield start
-    for process in processes:
-        process.terminate()  # the launcher ends its workers
-        process.wait(60)
+def second_of_two(monkeypatch):
+    """This process counts as the second of two that torchrun started."""
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
 
 
-def said(process):
-    out, error = process.communicate(timeout=120)
-    return process.returncode, out, error
+def test_a_process_alone_takes_everything():
+    assert (torchrun.rank(), torchrun.world_size(), torchrun.launched()) == (0, 1, False)
+    assert list(range(7))[torchrun.share()] == list(range(7))
+    assert torchrun.total([1, torch.tensor(2.5)]) == [1, 2.5] and torchrun.from_rank_zero(lambda: 7) == 7
 
 
-def test_two_processes_learn_what_one_learns(launch, tmp_path):
-    script = tmp_path / "steps.py"
-    script.write_text(SCRIPT)
-    status, _, error = said(launch(script, tmp_path))
-    assert status == 0, error
-    one = few_steps()
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    for name, value in one["model"].items():
-        assert torch.equal(first["model"][name], second["model"][name]), name
-        # What BatchNorm subtracts again has no gradient but rounding errors, of which Adam makes whole steps.
-        if not name.endswith((".0.bias", "running_mean")):
-            assert torch.allclose(first["model"][name].double(), value.double(), rtol=1e-5, atol=1e-5), name
-    for several, single in zip(first["history"], one["history"], strict=True):
-        for figure in "loss", "acc", "val_loss":
-            assert several[figure] == pytest.approx(single[figure], abs=1e-4 if figure == "val_loss" else 1e-5)
-    assert all(record == {**other, "seconds": record["seconds"]}
-               for record, other in zip(first["history"], second["history"], strict=True))
+def test_a_process_of_two_takes_every_second_picture(second_of_two):
+    assert (torchrun.rank(), torchrun.world_size(), torchrun.launched()) == (1, 2, True)
+    assert list(range(7))[torchrun.share()] == [1, 3, 5]
+    # The mean over 3 of 7 pictures, averaged with the other process, counts as 3/7.
+    loss = torchrun.weighted(torch.tensor(1.0), torch.zeros(3, 1), 7)
+    assert loss / 2 == pytest.approx(3 / 7)
 
 
-def test_shared_batch_norm_is_the_librarys(monkeypatch):
+def test_shared_batch_norm_equals_the_librarys(monkeypatch):
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)  # alone
     torch.manual_seed(0)
     norm = torch.nn.BatchNorm2d(5)
@@ -101,45 +48,6 @@ def test_shared_batch_norm_is_the_librarys(monkeypatch):
     assert torch.allclose(shared.eval()(x), norm.eval()(x), atol=1e-5)
 
 
-FLAGS = ("colourization.py", "--model", "CNN", "-f", 2, "-b", 51, "--holdout", 4800)
-
-
-def worker(rank, checkpoint):
-    """The process numbers of those that have a rank in the training of a checkpoint."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile, or is somebody else's
-            if (f"LOCAL_RANK={rank}\0".encode() in (folder / "environ").read_bytes()
-                    and bytes(checkpoint) in (folder / "cmdline").read_bytes()):
-                yield int(folder.name)
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes as Linux shows them")
-def test_a_training_under_torchrun(launch, tmp_path):
-    path = tmp_path / "two.pkl"
-    flags = (*FLAGS, "--outdir", tmp_path, "--checkpoint", path)
-    status, out, error = said(launch(*flags, "-e", 1))
-    assert status == 0, error
-    assert len(re.findall("Epoch", out)) == 1 and out.count("weights in") == 1  # the first process alone prints
-    assert checkpoints.load(path)[1]["epochs"] == 1
-    status, out, error = said(launch(*flags, "-e", 1))
-    assert status != 0 and error.count("error: ") == 1 and "--resume" in error
-    process = launch(*flags, "-e", 10_000, "--resume")
-    assert process.stdout.readline().startswith("Epoch [2/")
-    lost, = worker(1, path)
-    os.kill(lost, signal.SIGKILL)
-    start = time.monotonic()
-    status, _, error = said(process)
-    assert status != 0 and time.monotonic() - start < 60
-    assert "a process of this training failed or was lost" in error and "--resume goes on" in error
-    assert checkpoints.load(path)[1]["epochs"] >= 2
-    checkpoints.check_state(path, checkpoints.load_state(path), CNN(3, 2, 24))
-
-
 @pytest.mark.parametrize("main, flags", [(colourization.main, ["--valid"]), (colour_regression.main, [])])
-def test_torchrun_is_for_training(main, flags, monkeypatch, capsys, tmp_path):
-    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as stop:
-        main([*flags, "--outdir", str(tmp_path)])
-    said = capsys.readouterr()
-    assert stop.value.code == 2 and said.err.startswith("error: torchrun is for training") and not said.out
+def test_torchrun_is_for_training(main, flags, second_of_two, refused, tmp_path):
+    assert refused(main, *flags, "--outdir", tmp_path).startswith("error: torchrun is for training")

@@ -5,9 +5,14 @@ import json
 import pytest
 import torch
 
+from colour.checkpoints import load_network
 from colour.files import ROOT, sha256
 from colour.palette import Palette
-from colourization import Data, evaluate, load_model, load_sets
+from colour.task import Classification, Regression
+from colour.training import PictureSet, evaluate, load_sets
+from tests.helpers import NETWORKS
+
+CLASSIFICATION = Classification(Palette.load())
 
 # What the weights of the original handout score on the same 1,000 horses: loss, accuracy
 HANDOUT = {
@@ -18,17 +23,19 @@ HANDOUT = {
 
 
 @pytest.fixture(scope="module")
-def test_horses():
-    return load_sets("horse", None, None, torch.device("cpu"), Palette.load())[1]
+def valid_set():
+    return load_sets("horse", None, None, torch.device("cpu"), CLASSIFICATION)[1]
 
 
 @pytest.mark.parametrize("name", HANDOUT)
-def test_shipped_weights_score_what_their_sidecar_says(name, test_horses):
+def test_shipped_weights_score_what_their_sidecar_says(name, valid_set):
     path = ROOT / "weights" / f"{name}.pkl"
     sidecar = json.loads(path.with_suffix(".json").read_text())
     regression = name.startswith("regression")
-    network, _ = load_model(path, palette=None if regression else Palette.load())
-    figures = evaluate(network, Data(test_horses.images) if regression else test_horses)
+    task, pictures = (Regression(), PictureSet(valid_set.images)) if regression else (CLASSIFICATION, valid_set)
+    network, architecture, known = load_network(path, NETWORKS, task)
+    assert known == sidecar and architecture.model == sidecar["model"]
+    figures = evaluate(network, pictures, task)
     assert figures["loss"] == pytest.approx(sidecar["validation"]["loss"], abs=1e-3)
     loss, accuracy = HANDOUT[name]
     assert figures["loss"] < loss

@@ -1,12 +1,13 @@
 """What is asked of a submission, what each question is worth, and what the right answer is.
 
-``CHECKS`` is the table of points: B 2, C 3, D 1 and G 1, as on the sheet. The other parts, and what is
-written about these, are for people to read.
+``CHECKS`` is the table of points: B 2, C 3 and the bonus G 1, as on the sheet; D is shown. The other parts, and what is
+written about these, are for people to read. Each check judges one thing, all else being put right where that can be:
+the networks are tried with our convolution, the gradients of a convolution by the gaps that it does have, and where
+the layers differ, the given weights, which cannot fit then, cost nothing more.
 """
 
 import base64
 import json
-import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,31 +17,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from colour.cifar10 import load_horses
 from colour.files import ROOT
 from colour.palette import Palette
-from load_data import load_horses
 
+from .loading import advised
 from .sandbox import Failure, Sandbox
 
-SIZES = [1, 16, 24], [3, 4, 3], [3, 32, 24], [5, 8, 16]  # kernel, num_filters, num_colours
-SMALL = [3, 2, 3]
-TRAINED = {"CNN": "cnn_k3_f16", "UNet": "unet_k3_f16", "DilatedUNet": "dunet_k3_f16"}
-SCORED = 1000  # test horses that the given weights are scored on
-JOINS = {"upconv1": ["rfconv", "downconv2"], "upconv2": ["upconv1", "downconv1"], "finalconv": ["upconv2", "input"]}
+BLOCKS = "downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv"
 NORMS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2}  # where in a block its norm is
+ORDERS = {1: "convolution, BatchNorm2d, ReLU", 2: "convolution, MaxPool2d or Upsample, BatchNorm2d, ReLU"}
+JOINS = {"upconv1": ["rfconv", "downconv2"], "upconv2": ["upconv1", "downconv1"], "finalconv": ["upconv2", "input"]}
+NETWORKS = {"CNN": "cnn_k3_f16", "UNet": "unet_k3_f16", "DilatedUNet": "dunet_k3_f16"}  # with their trained weights
+SIZES = 3, 4, 24  # kernel, num_filters, num_colours of the networks tried; 24 may be written into the code
+OTHER_COLOURS, OTHER_KERNEL = (3, 4, 10), (5, 4, 24)
+SCORED = 1000  # test horses that the given weights are scored on
+SHOWN = 2  # complaints of a check
+STEPS, RATE, SHARE = 10, 0.005, 0.9  # of a training, and what part of its first loss must be left at most
 
-# Today's words for what PyTorch and Python had in 2018. None of this was in the way of a right answer then.
-REMOVED = {
-    r"\basync\s*=": "`async` is a keyword of Python now; the argument is called `non_blocking`",
-    r"\bvolatile\s*=": "`volatile` does nothing any more: compute within `with torch.no_grad():`",
-    r"\.data\[0\]": "a loss has no dimension now: `loss.item()` in place of `loss.data[0]`",
-    r"\bdevice_id\s*=": "`cuda(device_id=...)` is gone: `.to(device)`",
-    r"\btorch\.(legacy|utils\.ffi)\b": "`torch.legacy` and `torch.utils.ffi` are gone",
-    r"\bnp\.(float|int|bool|object)\b": "numpy's names for Python's own types are gone: `float`, `int`, `bool`",
-    r"\bscipy\.misc\b": "`scipy.misc` is gone: read pictures with Pillow",
-    r"\bxrange\(": "`xrange` is called `range` since Python 3",
-    r"\b(izip|cPickle)\b": "`izip` and `cPickle` are Python 2's: `zip`, `pickle`",
-}
+PLAIN = "MyConv2d", ("CNN", "finalconv")  # where to find the class if it has another name
+DILATED = "MyDilatedConv2d", ("DilatedUNet", "rfconv.0")
+DILATED_CASES = (3, 1), (3, 3), (3, 0), (5, 1)  # kernel, dilation
+SHOWN_OF_D = "layers", "library", "several", "single", "weights"
 
 
 class Verdict(NamedTuple):
@@ -66,46 +64,90 @@ class Check(NamedTuple):
         return f"{self.part}-{self.name}"
 
     def __call__(self, ask: Callable) -> Verdict:
-        """Judge a submission by its answers: ``ask(what, *cases)``, which raises ``Failure``."""
+        """Judge a submission by what ``ask(look)`` says was seen of it; it raises ``Failure`` where nothing was."""
         try:
             expected, complaints = self.judge(ask, *self.arguments)
         except Failure as failure:
             expected, complaints = "an answer", [str(failure)]
-        except Exception as error:  # a forged answer has any form
-            expected, complaints = "an answer", [f"one that makes no sense ({type(error).__name__}: {error})"]
-        return Verdict(expected, [advised(line) for line in complaints])
+        except Exception:  # a forged answer has any form
+            expected, complaints = "an answer", ["its answer makes no sense"]
+        complaints = [advised(line) for line in dict.fromkeys(complaints)]
+        more = len(complaints) - SHOWN
+        return Verdict(expected, [*complaints[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 
 
 class Submission:
-    """A file under examination. A failing import is found out once, not by each check anew."""
+    """A file under examination, looked at when the first question about it comes."""
 
     def __init__(self, path: Path, sandbox: Sandbox):
         self.path, self.sandbox = path.resolve(), sandbox
-        self.failure = None
+        self.seen = self.notes = None
 
-    def ask(self, what: str, *cases: dict) -> list:
-        if self.failure is None:
-            self.failure = ""
-            try:
-                self.sandbox.ask(self.path, "parameters")
-            except Failure as failure:
-                self.failure = f"it cannot be imported: {failure}"
-        if self.failure:
-            raise Failure(self.failure)
-        return self.sandbox.ask(self.path, what, *cases)
+    def ask(self, look: str):
+        if self.seen is None:
+            self.seen, self.notes = self.sandbox.look(self.path, looks())
+        if isinstance(self.seen[look], Failure):
+            raise self.seen[look]
+        return self.seen[look]
 
 
-def advised(line: str) -> str:
-    """A line fit for a terminal, with what to write today where it names what is gone."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
-    line = line if len(line) < 600 else line[:600] + " ..."
-    return "; ".join([line, *(advice for pattern, advice in REMOVED.items() if re.search(pattern, line))])
+# ------------------------------------------------------------------------------------------------
+# What is looked at
 
 
-def outdated(path: Path) -> list[str]:
-    """The lines of a submission that use what is gone, be they run or not."""
-    return [f"line {number}: {advice}" for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
-            for pattern, advice in REMOVED.items() if re.search(pattern, line)]
+@cache
+def horses(split: int, n: int):
+    """The grey and the labels of the first training horses (0) or test horses (1), as ``looks`` unpacks them."""
+    images = load_horses()[split][:n]
+    return packed(images.sum(axis=1, keepdims=True, dtype=np.uint16)), packed(Palette.load().labels(images))
+
+
+def packed(array: np.ndarray) -> dict:
+    data = base64.b64encode(array.tobytes()).decode()
+    return {"data": data, "dtype": str(array.dtype), "dims": list(array.shape)}
+
+
+def operands(kernel: int) -> dict[str, list]:
+    """Small whole numbers, which float32 computes with exactly."""
+    random = np.random.default_rng(kernel)
+    dims = {"x": (2, 2, 14, 13), "weight": (3, 2, kernel, kernel), "bias": (3,), "cotangent": (2, 3, 14, 13)}
+    return {name: random.integers(-3, 4, shape).astype(float).tolist() for name, shape in dims.items()}
+
+
+def convolution_look(place: tuple, kernel: int, dilation: int | None = None) -> dict[str, tuple]:
+    name, block = place
+    case = {"name": name, "block": block, "dilation": dilation, **operands(kernel)}
+    return {f"{name} {kernel} {dilation}": ("convolution", case)}
+
+
+def dilated_look(kernel: int, dilation: int) -> str:
+    return f"{DILATED[0]} {kernel} {dilation}"
+
+
+def network_looks(network: str) -> dict[str, tuple]:
+    case, (grey, labels), (test, _) = {"network": network}, horses(0, 8), horses(1, SCORED)
+    weights = str(ROOT / "weights" / f"{NETWORKS[network]}.pkl")
+    learning = {"steps": STEPS, "rate": RATE, "grey": grey, "labels": labels}
+    return {f"{network} {name}": (look, {**case, **more}) for name, look, more in [
+        ("layers", "layers", {"sizes": SIZES}),
+        ("library", "library", {}),
+        ("several", "forward", {"sizes": SIZES, "batch": 2, "training": True}),
+        ("single", "forward", {"sizes": SIZES, "batch": 1}),
+        ("sources", "sources", {}),
+        ("training", "training", {"sizes": (3, 8, 24), **learning}),
+        ("weights", "predictions", {"sizes": (3, 16, 24), "weights": weights, "grey": test}),
+        ("colours", "forward", {"sizes": OTHER_COLOURS, "batch": 2}),
+        ("kernel layers", "layers", {"sizes": OTHER_KERNEL}),
+        ("kernel", "forward", {"sizes": OTHER_KERNEL, "batch": 2}),
+    ]}
+
+
+def looks() -> list[dict[str, tuple]]:
+    """All looks, in the groups that share a process: what ends it costs the rest of its group."""
+    plain = {**convolution_look(PLAIN, 3), **convolution_look(PLAIN, 5)}
+    shown = {name: look for name, look in network_looks("DilatedUNet").items() if name.split()[-1] in SHOWN_OF_D}
+    dilated = {name: look for case in DILATED_CASES for name, look in convolution_look(DILATED, *case).items()}
+    return [{**plain, **network_looks("CNN")}, network_looks("UNet"), shown, dilated]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -127,81 +169,83 @@ def expected_shapes(network: str, k: int, f: int, c: int) -> dict[str, list[int]
     return shapes
 
 
-def parameters(ask, network):
-    complaints = []
-    for sizes, found in zip(SIZES, ask("parameters", *({"network": network, "sizes": sizes} for sizes in SIZES))):
-        expected = expected_shapes(network, *sizes)
-        differences = [f"{name} is {found.get(name, 'missing')}, not {expected.get(name, 'there')}"
-                       for name in {**expected, **found}
-                       if found.get(name) != expected.get(name) and not name.endswith("num_batches_tracked")]
-        if differences:
-            complaints.append(f"{called(network, sizes)}: {', '.join(differences)}")
-    count = sum(int(np.prod(shape)) for name, shape in expected_shapes(network, 3, 32, 24).items()
+def of_block(shapes: dict, block: str) -> dict:
+    return {name: shape for name, shape in shapes.items()
+            if name.partition(".")[0] == block and not name.endswith("num_batches_tracked")}
+
+
+def difference(block: str, expected: dict, found: dict) -> str:
+    """How a block differs, in the words of the sheet; "" if it does not."""
+    conv = f"{block}.0.weight" if block in NORMS else f"{block}.weight"
+    if not found:
+        return f"there is no block {block}"
+    if conv not in found or len(found[conv]) != 4:
+        return f"{block} does not begin with a convolution" if block in NORMS else f"{block} is no convolution"
+    (after, before, k, _), right = found[conv], expected[conv]
+    if [after, before] != right[:2]:
+        return f"{block} makes {after} channels of {before}, not {right[0]} of {right[1]}"
+    if k != right[2]:
+        return f"{block} has kernel {k}, not {right[2]}"
+    if found.keys() != expected.keys():
+        order = f"its order is {ORDERS[NORMS[block]]}" if block in NORMS else "it is a convolution alone"
+        return f"{block} has other layers: {order}"
+    return "" if found == expected else f"{block} has other shapes than its convolution makes"
+
+
+def differences(network: str, sizes: tuple, found: dict) -> list[str]:
+    expected = expected_shapes(network, *sizes)
+    lines = [difference(block, of_block(expected, block), of_block(found, block)) for block in BLOCKS]
+    more = sorted({name.partition(".")[0] for name in found} - set(BLOCKS))
+    lines += [f"{', '.join(more)}: the sheet has no such blocks"] if more else []
+    return [line for line in lines if line]
+
+
+def layers(ask, network):
+    k, f, c = 3, 32, 24
+    count = sum(int(np.prod(shape)) for name, shape in expected_shapes(network, k, f, c).items()
                 if "running" not in name)
     return (f"the blocks and channels of the sheet, under its names: {count:,} weights and biases in "
-            f"{called(network, [3, 32, 24])}"), complaints
+            f"{network}({k}, {f}, {c})"), differences(network, SIZES, ask(f"{network} layers"))
 
 
-def called(network, sizes):
-    return f"{network}({', '.join(map(str, sizes))})"
+def size(shape) -> str:
+    return "x".join(map(str, shape))
 
 
-def shapes(ask, network):
-    batches = [(2, True), (1, False), (5, True), (3, False)]
-    found = ask("shape", *({"network": network, "sizes": sizes, "batch": batch, "training": training}
-                           for sizes, (batch, training) in zip(SIZES, batches)))
-    complaints = [f"{called(network, sizes)} makes {shape} of {[batch, 1, 32, 32]}"
-                  for sizes, (batch, _), shape in zip(SIZES, batches, found) if shape != [batch, sizes[2], 32, 32]]
-    return "[N, num_colours, 32, 32] from [N, 1, 32, 32], also for a batch of one", complaints
+def forward(ask, network):
+    complaints = []
+    for look, batch in ("several", 2), ("single", 1):
+        found, right = ask(f"{network} {look}"), [batch, SIZES[2], 32, 32]
+        if found["returned"]:
+            complaints.append(f"forward returns {found['returned']}")
+        if found["shape"] != right:
+            complaints.append(f"the output for {size([batch, 1, 32, 32])} is {size(found['shape'])}, not {size(right)}")
+    return "[N, num_colours, 32, 32] from [N, 1, 32, 32], also for a batch of one", complaints[:1]
 
 
-def sources(tensor: torch.Tensor, outputs: dict[str, torch.Tensor]) -> list[str]:
-    """Whose outputs a tensor consists of, along its channels."""
-    names, at = [], 0
-    while at < tensor.shape[1]:
-        for name, output in outputs.items():
-            if torch.equal(tensor[:, at:at + output.shape[1]], output):
-                names.append(name)
-                at += output.shape[1]
-                break
-        else:
-            return [*names, "something else"]
-    return names
+def joined(ask, network) -> dict[str, list[str]]:
+    """What each block that joins sees, block by block."""
+    found = ask(f"{network} sources")
+    if len(found) != len(BLOCKS):
+        raise Failure(f"{network} calls {len(found)} convolutions, not {len(BLOCKS)}")
+    names = [*BLOCKS, "input"]  # -1 is the last
+    return {block: list(dict.fromkeys(names[source] for source in found[BLOCKS.index(block)])) for block in JOINS}
 
 
-def joins(ask, network, *blocks):
-    answer, = ask("blocks", {"network": network, "sizes": SMALL})
-    outputs = {"input": torch.tensor(answer["input"])}
-    outputs |= {name: torch.tensor(seen["output"]) for name, seen in answer["blocks"].items()}
-    complaints = [f"{block} was not called" for block in blocks if block not in answer["blocks"]]
-    for block in set(blocks) & set(answer["blocks"]):
-        found = sources(torch.tensor(answer["blocks"][block]["input"]), outputs)
-        if found != JOINS[block]:
-            complaints.append(f"{block} sees {', '.join(found)}")
-    return "; ".join(f"{block} sees {', '.join(JOINS[block])}" for block in blocks) + ", in this order", complaints
-
-
-@cache
-def horses(split: int, n: int):
-    """The grey and the labels of the first training horses (0) or test horses (1), as ``worker`` unpacks them."""
-    images = load_horses()[split][:n]
-    return packed(images.sum(axis=1, keepdims=True, dtype=np.uint16)), packed(Palette.load().labels(images))
-
-
-def packed(array: np.ndarray) -> dict:
-    data = base64.b64encode(array.tobytes()).decode()
-    return {"data": data, "dtype": str(array.dtype), "dims": list(array.shape)}
+def join(ask, network, block):
+    found = joined(ask, network)[block]
+    right = JOINS[block]
+    return f"{block} sees {' and '.join(right)}", ([] if sorted(found) == sorted(right) else
+                                                 [f"{block} sees {' and '.join(found)}, not {' and '.join(right)}"])
 
 
 def training(ask, network):
-    steps, share = 10, 0.9
-    grey, labels = horses(0, 8)
-    answer, = ask("training", {"network": network, "sizes": [3, 8, 24], "steps": steps, "rate": 0.005, "grey": grey,
-                               "labels": labels})
+    answer = ask(f"{network} training")
     first, *_, last = answer["losses"]
-    complaints = [f"the loss went from {first:.3f} to {last:.3f}"] if not 0 < last < share * first else []
-    complaints += [f"{name} never changes" for name in answer["still"]]
-    return f"{steps} steps lower the loss by a tenth at least, and change every filter", complaints
+    complaints = [f"the loss went from {first:.3f} to {last:.3f}"] if not 0 < last < SHARE * first else []
+    still = [str(name) for name in answer["still"]]
+    complaints += [f"training never changes {', '.join(still)}"] if still else []
+    return f"{STEPS} steps lower the loss by a tenth at least, and change every filter", complaints
 
 
 def stated_accuracy(name: str) -> float:
@@ -209,124 +253,211 @@ def stated_accuracy(name: str) -> float:
     return json.loads((ROOT / "weights" / f"{name}.json").read_text())["validation"]["acc"]
 
 
-def weights(ask, network):
-    name = TRAINED[network]
-    grey, labels = horses(1, SCORED)
-    found, = ask("predictions", {"network": network, "sizes": [3, 16, 24], "grey": grey,
-                                 "weights": str(ROOT / "weights" / f"{name}.pkl")})
-    score = np.mean(np.frombuffer(base64.b64decode(found), np.uint8)
-                    == np.frombuffer(base64.b64decode(labels["data"]), np.uint8))
+def accuracy(ask, network) -> float | None:
+    """What the given weights score in a network; None if they do not fit it."""
+    found, right = ask(f"{network} weights"), horses(1, SCORED)[1]["data"]
+    if not found:
+        return None
+    found, right = (np.frombuffer(base64.b64decode(text), np.uint8) for text in (found, right))
+    return float(np.mean(found == right))
+
+
+def weights(ask, network, *before):
+    """The given weights score what they should, unless ``before`` something was wrong that has cost its points."""
+    name, found = NETWORKS[network], accuracy(ask, network)
     right = stated_accuracy(name)
-    return f"{right:.1%} with weights/{name}.pkl", [] if abs(score - right) < 1e-3 else [f"{score:.1%}"]
+    complaints = []
+    if found is None:
+        complaints = [f"weights/{name}.pkl does not fit"]
+    elif abs(found - right) >= 1e-3:
+        swapped = [block for block, seen in joined(ask, network).items() if network != "CNN" and seen != JOINS[block]]
+        reason = f": the joins have another order in {', '.join(swapped)}" if swapped else ""
+        complaints = [f"the given weights score {found:.1%}, not {right:.1%}{reason}"]
+    if any(judge(ask, network, *arguments)[1] for judge, *arguments in before):
+        complaints = []
+    return f"{right:.1%} with weights/{name}.pkl", complaints
+
+
+def done(ask, *networks) -> list[str]:
+    """Those networks that there are: for a missing one its own question pays."""
+    def is_there(network):
+        try:
+            return bool(ask(f"{network} layers"))
+        except Failure:
+            return False
+    return [network for network in networks if is_there(network)] or list(networks[:1])
+
+
+def colours(ask):
+    right = [2, OTHER_COLOURS[2], 32, 32]
+    wrong = [network for network in done(ask, "CNN", "UNet")
+             if ask(f"{network} colours")["shape"][1:2] == [SIZES[2]] != right[1:2]]
+    return f"networks for any number of colours, such as {right[1]}", (
+        [f"{' and '.join(wrong)}: {SIZES[2]} colours whatever num_colours is"] if wrong else [])
+
+
+def other_kernel(ask):
+    """Kernel 5, except for what kernel 3 has paid for."""
+    complaint, known = (convolution_fault(ask, kernel) for kernel in (5, 3))
+    complaints = [f"{PLAIN[0]}: {complaint}"] if complaint and not known else []
+    for network in done(ask, "CNN", "UNet"):
+        found, known = (differences(network, sizes, ask(f"{network} {look}"))
+                        for sizes, look in ((OTHER_KERNEL, "kernel layers"), (SIZES, "layers")))
+        complaints += [f"{network}: {line}" for line in found if line not in known][:1]
+        if ask(f"{network} kernel")["shape"] != ask(f"{network} several")["shape"]:
+            complaints.append(f"{network}: the output is {size(ask(f'{network} kernel')['shape'])}")
+    return "kernel 5 as well as 3", [f"with kernel 5, {line}" for line in complaints]
 
 
 # ------------------------------------------------------------------------------------------------
 # Convolutions
 
 
-def dilated(x, weight, bias, gaps: int) -> torch.Tensor:
-    """The library's, whose dilation is one more than the pixels between neighbouring taps."""
-    return F.conv2d(x, weight, bias, dilation=gaps + 1, padding=weight.shape[-1] // 2 * (gaps + 1))
+class Fit(NamedTuple):
+    """What a convolution that was seen did: pixels between its taps, and around the picture."""
+
+    gaps: int
+    padding: int
+
+
+def fit(answer: dict, kernel: int) -> Fit | None:
+    """Which convolution makes what was seen of the operands; None if none does."""
+    x, weight, bias = (torch.tensor(operands(kernel)[name]) for name in ("x", "weight", "bias"))
+    output = torch.tensor(answer["output"])
+    for gaps in range(8):
+        padding, odd = divmod(output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1), 2)
+        if padding >= 0 and not odd and close(output, F.conv2d(x, weight, bias, dilation=gaps + 1, padding=padding)):
+            return Fit(gaps, padding)
+    return None
 
 
 def close(found: torch.Tensor, right: torch.Tensor) -> bool:
     return found.shape == right.shape and torch.allclose(found, right, rtol=1e-3, atol=1e-3)
 
 
-def gaps_of(output, *operands) -> str:
-    """How far apart a convolution's taps are, by what it makes of its input."""
-    output, operands = torch.tensor(output), [torch.tensor(operand) for operand in operands]
-    fitting = [gaps for gaps in range(8) if close(output, dilated(*operands, gaps))]
-    if fitting:
-        return f"{fitting[0]} empty pixels between taps"
-    size, right = list(output.shape[2:]), list(operands[0].shape[2:])
-    return "no convolution with these taps" if size == right else f"{size} from {right}"
+def misfit(found: Fit | None, gaps: int | None = None) -> str:
+    """What is wrong with the taps of a convolution; with any gaps if ``gaps`` is None."""
+    if found is None:
+        return "the output is not that of a convolution with these weights and this bias"
+    return "" if gaps in (None, found.gaps) else f"{found.gaps} empty pixels between taps, not {gaps}"
 
 
-def middle(ask, network):
-    seen, = ask("middle", {"network": network, "sizes": SMALL})
-    right, found = "1 empty pixels between taps", gaps_of(seen["output"], seen["x"], seen["weight"], seen["bias"])
-    return f"{right} of the convolution in rfconv", [] if found == right else [found]
+def misplaced(found: Fit | None, kernel: int) -> str:
+    """What is wrong with a convolution's padding."""
+    if found is None or found.padding == (right := kernel // 2 * (found.gaps + 1)):
+        return ""
+    return f"{found.padding} pixels of padding, not {right}: the size changes"
 
 
-PLAIN = "MyConv2d", ("CNN", "finalconv")  # where to find the class if it has another name
-DILATED = "MyDilatedConv2d", ("DilatedUNet", "rfconv.0")
-CASES = {"MyConv2d": [(1, 0), (3, 0), (5, 0)], "MyDilatedConv2d": [(3, 1), (3, 0), (3, 3), (5, 2)]}  # kernel, dilation
-
-
-def operands(kernel: int) -> dict[str, list]:
-    """Small whole numbers, which float32 computes with exactly."""
-    random = np.random.default_rng(kernel)
-    dims = {"x": (2, 2, 14, 13), "weight": (3, 2, kernel, kernel), "bias": (3,), "cotangent": (2, 3, 14, 13)}
-    return {name: random.integers(-3, 4, shape).astype(float).tolist() for name, shape in dims.items()}
-
-
-def convolutions(ask, name, block, expected, *looks):
-    """Compare a class's convolutions, also with the gaps that it is asked for, by each of ``looks``."""
-    dilates = name == "MyDilatedConv2d"
-    cases = [{"name": name, "block": block, **operands(kernel), "dilation": dilation if dilates else None}
-             for kernel, dilation in CASES[name]]
-    complaints = []
-    for case, answer, (kernel, dilation) in zip(cases, ask("convolution", *cases), CASES[name]):
-        label = f"kernel {kernel}, dilation {dilation}" if dilates else f"kernel {kernel}"
-        complaints += [f"{label}: {line}" for look in looks for line in look(case, answer, dilation)]
-    return expected, complaints
-
-
-def values(given, answer, gaps) -> list[str]:
-    found = gaps_of(answer["output"], given["x"], given["weight"], given["bias"])
-    return [] if found == f"{gaps} empty pixels between taps" else [found]
-
-
-def gradients(given, answer, gaps) -> list[str]:
-    x, weight, bias = (torch.tensor(given[name], requires_grad=True) for name in ("x", "weight", "bias"))
-    (dilated(x, weight, bias, gaps) * torch.tensor(given["cotangent"])).sum().backward()
-    complaints = []
+def gradient_faults(answer: dict, kernel: int) -> list[str]:
+    """The gradients that are wrong or missing, for the convolution that it is."""
+    found, given = fit(answer, kernel), {name: torch.tensor(value) for name, value in operands(kernel).items()}
+    x, weight, bias = (given[name].requires_grad_() for name in ("x", "weight", "bias"))
+    if found:
+        output = F.conv2d(x, weight, bias, dilation=found.gaps + 1, padding=found.padding)
+        cotangent = given["cotangent"][..., :output.shape[2], :output.shape[3]]
+        (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
+    faults = []
     for name, operand in {"x": x, "weight": weight, "bias": bias}.items():
-        found = answer.get(name)
-        if found is None:
-            complaints.append(f"no gradient reaches {name}")
-        elif not close(torch.tensor(found), operand.grad):
-            complaints.append(f"another gradient of {name}")
-    return complaints
+        if answer.get(name) is None:
+            faults.append(f"no gradient reaches {name if name == 'x' else f'self.{name}'}")
+        elif found and not close(torch.tensor(answer[name]), operand.grad):
+            faults.append(f"the gradient of {name if name == 'x' else f'self.{name}'} is wrong")
+    return faults
 
 
-def library_dilations(answer) -> list[str]:
-    return [f"{name} is called with dilation {dilation}" for name, dilation in answer["dilations"]]
+def convolution_fault(ask, kernel: int) -> str:
+    found = fit(ask(f"{PLAIN[0]} {kernel} None"), kernel)
+    return misfit(found, 0) or misplaced(found, kernel)
 
 
-def own(given, answer, gaps) -> list[str]:
-    return values(given, answer, gaps) or library_dilations(answer)
+def plain_convolution(ask):
+    complaints = [convolution_fault(ask, 3), *gradient_faults(ask(f"{PLAIN[0]} 3 None"), 3)]
+    if librarys := [network for network in done(ask, "CNN", "UNet") if ask(f"{network} library")]:
+        complaints.append(f"{' and '.join(librarys)}: nn.Conv2d in place of {PLAIN[0]}")
+    return ("output and gradients of nn.Conv2d with padding kernel // 2, and no other convolution in CNN and UNet",
+            [line for line in complaints if line])
 
 
-def undilated_calls(ask):
-    expected, complaints = convolutions(ask, *DILATED, "gaps in the filter itself, and dilation 1 in every call of the "
-                                        "library", own)
-    seen, = ask("middle", {"network": "DilatedUNet", "sizes": SMALL})
-    return expected, complaints + [f"DilatedUNet: {line}" for line in library_dilations(seen)]
+def librarys(ask, kernel: int, dilation: int) -> bool:
+    try:
+        return "library" in ask(dilated_look(kernel, dilation))
+    except Failure:
+        return False
 
 
+def dilated(ask) -> list[dict]:
+    """What was seen of dilations 1 and 3; a ``Failure`` if the library dilates anywhere, or nothing does."""
+    if any(librarys(ask, *case) for case in DILATED_CASES):
+        raise Failure("the dilation is the library's: the sheet gives no credit for that")
+    answers = [ask(dilated_look(3, dilation)) for dilation in (1, 3)]
+    first, second = (fit(answer, 3) for answer in answers)
+    if first and second and first.gaps == second.gaps:
+        raise Failure(f"dilation 1 and 3 both have {first.gaps} empty pixels between taps: nothing is dilated")
+    return answers
+
+
+def dilated_output(ask):
+    fits = [fit(answer, 3) for answer in dilated(ask)]
+    complaints = [misfit(found) or misplaced(found, 3) for found in fits]
+    return "taps that stand apart, and the size as it was", [line for line in complaints if line][:1]
+
+
+def dilated_numbering(ask):
+    found = [one.gaps if one else "no" for one in (fit(answer, 3) for answer in dilated(ask))]
+    complaints = [] if found == [1, 3] else ["PyTorch's numbering: your dilation 1 is our 0"] if found == [0, 2] else [
+        f"with dilation 1 and 3 there are {found[0]} and {found[1]} empty pixels between taps"]
+    return "1 and 3 empty pixels between taps with dilation 1 and 3", complaints
+
+
+def dilated_gradients(ask):
+    faults = [fault for answer in dilated(ask) for fault in gradient_faults(answer, 3)]
+    return "the gradients of a dilated convolution, which reach self.weight and self.bias", faults
+
+
+def dilated_others(ask):
+    """Dilation 0 and kernel 5, with the numbering and the padding that the submission has paid for."""
+    fits, complaints = [fit(answer, 3) for answer in dilated(ask)], []
+    shift = 1 if fits[0] and fits[0].gaps == 0 else 0
+    cut = any(misplaced(one, 3) for one in fits)
+    for kernel, dilation in [(5, 1)] if shift else [(3, 0), (5, 1)]:
+        try:
+            found = fit(ask(dilated_look(kernel, dilation)), kernel)
+            complaint = misfit(found, dilation - shift) or ("" if cut else misplaced(found, kernel))
+        except Failure as failure:
+            complaint = str(failure)
+        complaints += [f"kernel {kernel}, dilation {dilation}: {complaint}"] if complaint else []
+    return "dilation 0 and kernel 5, too", complaints
+
+
+def dilated_network(ask):
+    right, found = stated_accuracy(NETWORKS["DilatedUNet"]), accuracy(ask, "DilatedUNet")
+    complaints = differences("DilatedUNet", SIZES, ask("DilatedUNet layers")) or forward(ask, "DilatedUNet")[1]
+    complaints += ["its dilation is the library's"] if "rfconv.0" in ask("DilatedUNet library") else []
+    if not complaints and (found is None or abs(found - right) >= 1e-3):
+        complaints = ["the given weights do not fit" if found is None else f"the given weights score {found:.1%}"]
+    return f"{right:.1%} with weights/{NETWORKS['DilatedUNet']}.pkl, our convolution put in", complaints
+
+
+FIRST = [layers], [forward]
 CHECKS = [
-    Check("B", "convolution", 0.5, convolutions,
-          (*PLAIN, "output and gradients of nn.Conv2d with padding kernel // 2", values, gradients)),
-    Check("B", "parameters", 0.5, parameters, ("CNN",)),
-    Check("B", "shapes", 0.4, shapes, ("CNN",)),
-    Check("B", "training", 0.3, training, ("CNN",)),
-    Check("B", "weights", 0.3, weights, ("CNN",)),
-    Check("C", "parameters", 0.5, parameters, ("UNet",)),
-    Check("C", "shapes", 0.3, shapes, ("UNet",)),
-    Check("C", "join-upconv1", 0.5, joins, ("UNet", "upconv1")),
-    Check("C", "join-upconv2", 0.5, joins, ("UNet", "upconv2")),
-    Check("C", "join-finalconv", 0.5, joins, ("UNet", "finalconv")),
-    Check("C", "training", 0.4, training, ("UNet",)),
-    Check("C", "weights", 0.3, weights, ("UNet",)),
-    Check("D", "parameters", 0.2, parameters, ("DilatedUNet",)),
-    Check("D", "shapes", 0.1, shapes, ("DilatedUNet",)),
-    Check("D", "joins", 0.2, joins, ("DilatedUNet", *JOINS)),
-    Check("D", "dilation", 0.3, middle, ("DilatedUNet",)),
-    Check("D", "training", 0.1, training, ("DilatedUNet",)),
-    Check("D", "weights", 0.1, weights, ("DilatedUNet",)),
-    Check("G", "values", 0.3, convolutions, (*DILATED, "output of the library's dilation + 1", values)),
-    Check("G", "gradients", 0.3, convolutions, (*DILATED, "gradients of the library's dilation + 1", gradients)),
-    Check("G", "own", 0.4, undilated_calls),
+    Check("B", "layers", 0.6, layers, ("CNN",)),
+    Check("B", "convolution", 0.4, plain_convolution),
+    Check("B", "forward", 0.4, forward, ("CNN",)),
+    Check("B", "training", 0.2, training, ("CNN",)),
+    Check("B", "weights", 0.2, weights, ("CNN", *FIRST)),
+    Check("B", "colours", 0.1, colours),
+    Check("B", "kernel", 0.1, other_kernel),
+    Check("C", "layers", 0.5, layers, ("UNet",)),
+    Check("C", "forward", 0.4, forward, ("UNet",)),
+    Check("C", "join-upconv1", 0.5, join, ("UNet", "upconv1")),
+    Check("C", "join-upconv2", 0.5, join, ("UNet", "upconv2")),
+    Check("C", "join-finalconv", 0.5, join, ("UNet", "finalconv")),
+    Check("C", "training", 0.3, training, ("UNet",)),
+    Check("C", "weights", 0.3, weights, ("UNet", *FIRST, *([join, block] for block in JOINS))),
+    Check("D", "network", 0, dilated_network),
+    Check("G", "output", 0.3, dilated_output),
+    Check("G", "numbering", 0.2, dilated_numbering),
+    Check("G", "gradients", 0.4, dilated_gradients),
+    Check("G", "others", 0.1, dilated_others),
 ]

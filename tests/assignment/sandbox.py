@@ -1,10 +1,11 @@
-"""Asks about submissions, which are code that nobody vouches for.
+"""Looks at submissions, which are code that nobody vouches for.
 
-They run in other processes (``worker``): without this one's environment, in a temporary folder, within
-limits of time and memory, their output caught. That keeps accidents and plain cheating out. It is no
-wall against an attacker, who runs with the rights of whoever started the checker.
+They run in other processes (``worker``): without this one's environment, in a temporary folder, within limits of time,
+memory and files, their output caught. That keeps accidents and plain cheating out. It is no wall against an attacker,
+who runs with the rights of whoever started the checker.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -15,12 +16,14 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import torch
+from . import processes
 
-SECONDS = 60  # for one question
+SECONDS = 100  # for a submission
 GRACE = 10  # seconds more until the worker itself counts as stopped
-MEGABYTES = 2048  # of data beside torch itself; enforced by Linux alone
-START = "import runpy, sys; sys.path += sys.argv[2:]; runpy.run_path(sys.argv[1], run_name='__main__')"
+MEGABYTES = 2048  # of memory beside torch's own; enforced by Linux alone
+HERE = Path(__file__).parent
+START = ("import sys; sys.path += sys.argv[1:]; import worker; "  # what is in this folder, a submission need not find
+         "sys.path.remove(sys.argv[2]); worker.main()")
 
 
 class Failure(Exception):
@@ -28,27 +31,59 @@ class Failure(Exception):
 
 
 class Sandbox:
-    """Starts the worker when it is needed, and anew when a submission has ended it."""
+    """Starts the worker, and anew when a submission has ended it."""
 
     def __init__(self, seconds: float = SECONDS):
         self.seconds = seconds
-        self.process = self.child = None
-        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.process = self.child = self.folder = None
 
     def __enter__(self):
+        self.start()
         return self
 
     def __exit__(self, *_):
-        self._stop()
-        self.folder.cleanup()
+        self.stop()
 
-    def ask(self, submission: Path, what: str, *cases: dict) -> list:
-        """What ``worker`` sees of a submission, in each case. Raises ``Failure`` where the submission fails."""
+    def start(self) -> None:
+        """Start the worker, which takes a while to import torch, if it does not run."""
+        if self.folder is None:
+            self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            processes.adopt_orphans()
+            self.others = processes.descendants(os.getpid())
         if self.process is None:
             self._start()
-        question = {"submission": str(submission), "what": what, "cases": cases, "seconds": self.seconds,
-                    "megabytes": MEGABYTES}
-        timer = threading.Timer(self.seconds + GRACE, self.process.kill)  # for when the worker was stopped
+
+    def stop(self) -> None:
+        if self.folder is not None:
+            self._stop()
+            processes.adopt_orphans(False)
+            self.folder.cleanup()
+            self.folder = None
+
+    def look(self, submission: Path, groups: list[dict[str, tuple]]) -> tuple[dict, list[str]]:
+        """Take each group's looks, ``{name: (function of looks, its arguments)}``, in a process of its own.
+
+        Returns what was seen by name, a ``Failure`` where the submission fails, and the notes made when importing it.
+        A submission that ends or stops the worker is looked at no further.
+        """
+        seen, notes = {}, []
+        for group in groups:
+            try:
+                answers, said = self._ask(submission, group, self.seconds / len(groups))
+            except Failure as failure:
+                return {name: failure for group in groups for name in group}, notes
+            seen |= answers
+            notes += [note for note in said if note not in notes]
+        return seen, notes
+
+    def _ask(self, submission: Path, group: dict[str, tuple], seconds: float) -> tuple[dict, list[str]]:
+        self.start()
+        if not self.ready and not self.process.stdout.readline():
+            raise RuntimeError("the worker does not start")
+        self.ready = True
+        question = {"submission": str(submission), "questions": [[name, *look] for name, look in group.items()],
+                    "seconds": seconds, "megabytes": MEGABYTES}
+        timer = threading.Timer(seconds + GRACE, self.process.kill)  # for when the worker was stopped
         timer.start()
         try:
             self.process.stdin.write(json.dumps(question) + "\n")
@@ -61,34 +96,32 @@ class Sandbox:
             raise Failure("it ended the process that watches over it") from None
         finally:
             timer.cancel()
-        said = f"; it printed: {reply['output'].strip()[-300:]}" if reply["output"].strip() else ""
-        if reply["late"]:
-            raise Failure(f"no answer within {self.seconds:g} seconds{said}")
-        if not reply["result"]:
-            raise Failure(f"it ended without an answer, with the exit status {reply['status']}{said}")
-        try:
-            answer = json.loads(reply["result"])
-            if "error" in answer:
-                raise Failure(str(answer["error"]) + said)
-            if len(answer["saw"]) != len(cases):
-                raise ValueError("an answer is due in every case")
-            return answer["saw"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise Failure("its answer makes no sense") from None
+        reason, printed = reply["stopped"] or "it ended without an answer", reply["output"].strip()[-200:]
+        failure = Failure(f"{reason}; it printed: {printed}" if printed else reason)
+        seen, notes = dict.fromkeys(group, failure), []
+        for line in reply["result"].splitlines():
+            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):  # it may be forged
+                said = json.loads(line)
+                notes += [str(note) for note in said.get("notes", [])]
+                if "look" not in said and "error" in said:
+                    return dict.fromkeys(group, Failure(f"it cannot be imported: {said['error']}")), notes
+                if said.get("look") in group:
+                    seen[said["look"]] = Failure(str(said["error"])) if "error" in said else said["saw"]
+        return seen, notes
 
     def _start(self):
         home = self.folder.name
         environment = {"PATH": os.defpath, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
                        "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment |= {name: os.environ[name] for name in ["LD_LIBRARY_PATH"] if name in os.environ}
-        worker, packages = Path(__file__).with_name("worker.py"), Path(torch.__file__).parents[1]
-        self.process = subprocess.Popen([sys.executable, "-I", "-B", "-c", START, worker, packages], cwd=home,
+        packages = Path(importlib.util.find_spec("torch").origin).parents[1]
+        self.process = subprocess.Popen([sys.executable, "-I", "-B", "-c", START, packages, HERE], cwd=home,
                                         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         encoding="utf-8", start_new_session=True)
-        if not self.process.stdout.readline():
-            raise RuntimeError("the worker does not start")
+        self.ready = False
 
     def _stop(self):
+        """End the worker and all that submissions have started, whose parent this process has become by then."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
@@ -97,3 +130,4 @@ class Sandbox:
             with suppress(ProcessLookupError):
                 os.killpg(self.child, signal.SIGKILL)
             self.child = None
+        processes.end_descendants(spare=self.others)

@@ -1,15 +1,17 @@
-"""Our convolutions against the library's; the networks' shapes, names and sizes."""
+"""Our convolutions against the library's; the shapes, names and sizes of the networks; what the command refuses."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from colour_regression import RegressionCNN
-from colourization import CNN, MODELS, DilatedUNet, MyConv2d, MyDilatedConv2d, UNet
+import activations
+import colour_regression
+import colourization
+from colourization import MODELS, DilatedUNet, MyConv2d, MyDilatedConv2d, UNet
 
 
 def gradients(module, x):
-    """Output, and gradients of a sum with weights of its own, so that no symmetry hides an error."""
+    """Return the output, and the gradients of a sum with different weights, so that no symmetry hides an error."""
     x = x.clone().requires_grad_()
     output = module(x)
     weights = torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output)
@@ -18,7 +20,7 @@ def gradients(module, x):
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_my_conv2d_is_the_librarys(kernel):
+def test_my_conv2d_equals_the_librarys(kernel):
     ours = MyConv2d(3, 5, kernel).double()
     library = torch.nn.Conv2d(3, 5, kernel, padding=kernel // 2).double()
     library.load_state_dict(ours.state_dict())
@@ -29,7 +31,7 @@ def test_my_conv2d_is_the_librarys(kernel):
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("dilation", [0, 1, 2, 3, 6])
-def test_dilating_the_filter_is_the_librarys_dilation(kernel, dilation):
+def test_dilating_the_filter_equals_the_librarys_dilation(kernel, dilation):
     ours = MyDilatedConv2d(3, 5, kernel, dilation).double()
     library = torch.nn.Conv2d(3, 5, kernel, dilation=dilation + 1, padding=(kernel // 2) * (dilation + 1)).double()
     library.load_state_dict(ours.state_dict())
@@ -37,7 +39,6 @@ def test_dilating_the_filter_is_the_librarys_dilation(kernel, dilation):
     for mine, theirs in zip(gradients(ours, x), gradients(library, x)):
         assert mine.shape == theirs.shape
         assert torch.allclose(mine, theirs, rtol=0, atol=1e-10)
-
 
 
 def test_no_dilation_reaches_the_library(monkeypatch):
@@ -59,7 +60,7 @@ def test_dilation_counts_the_gaps():
     assert torch.equal(spread[::2, ::2], conv.weight[0, 0])
 
 
-def test_start_is_uniform_within_one_over_root_of_fan_in():
+def test_weights_start_uniform_within_one_over_the_root_of_fan_in():
     torch.manual_seed(0)
     conv = MyConv2d(16, 64, 3)
     bound = (16 * 9) ** -0.5
@@ -70,16 +71,16 @@ def test_start_is_uniform_within_one_over_root_of_fan_in():
 
 
 @pytest.mark.parametrize("bad", [lambda: MyConv2d(1, 1, 4), lambda: MyDilatedConv2d(1, 1, 3, -1)])
-def test_what_has_no_middle_or_no_gap_is_refused(bad):
+def test_even_kernels_and_negative_gaps_are_refused(bad):
     with pytest.raises(ValueError):
         bad()
 
 
-BLOCKS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2}  # and where its norm is
+NORMS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2}  # of each block: its place in it
 
 
 def expected_parameters(name, k, f, c):
-    """Weights and biases by the design's table, counted by hand."""
+    """Count weights and biases by the table of the design."""
     skips = name != "CNN"
     pairs = [(1, f), (f, 2 * f), (2 * f, 2 * f), (4 * f if skips else 2 * f, f), (2 * f if skips else f, c)]
     norms = sum(2 * out for _, out in pairs)
@@ -89,32 +90,21 @@ def expected_parameters(name, k, f, c):
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("filters", [16, 32])
 @pytest.mark.parametrize("name", MODELS)
-def test_networks_shapes_names_and_sizes(name, kernel, filters):
+def test_shapes_names_and_sizes_of_the_networks(name, kernel, filters):
     network = MODELS[name](kernel, filters, 24)
     assert network(torch.rand(2, 1, 32, 32)).shape == (2, 24, 32, 32)
     assert network(torch.rand(1, 1, 8, 12)).shape == (1, 24, 8, 12)
-    names = {f"{block}.0.{what}" for block in BLOCKS for what in ("weight", "bias")}
-    names |= {f"{block}.{norm}.{what}" for block, norm in BLOCKS.items()
+    names = {f"{block}.0.{what}" for block in NORMS for what in ("weight", "bias")}
+    names |= {f"{block}.{norm}.{what}" for block, norm in NORMS.items()
               for what in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
     assert set(network.state_dict()) == names | {"finalconv.weight", "finalconv.bias"}
     size = sum(parameter.numel() for parameter in network.parameters())
     assert size == expected_parameters(name, kernel, filters, 24)
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-@pytest.mark.parametrize("filters", [16, 32])
-def test_regression_is_the_cnn_with_three_colours(kernel, filters):
-    regression, cnn = RegressionCNN(kernel, filters), CNN(kernel, filters, 3)
-    cnn.load_state_dict(regression.state_dict())
-    x = torch.rand(2, 1, 32, 32)
-    assert torch.allclose(regression.eval()(x), cnn.eval()(x), atol=1e-6)
-    convolutions = [module for module in regression.modules() if isinstance(module, (torch.nn.Conv2d, MyConv2d))]
-    assert [type(module) for module in convolutions] == [torch.nn.Conv2d] * 5 + [MyConv2d]
-
-
 @pytest.mark.parametrize("network_class", [UNet, DilatedUNet])
-def test_joins_are_where_the_design_has_them(network_class):
-    """(rfconv, downconv2), (upconv1, downconv1), (upconv2, input): a reference forward by hand."""
+def test_the_joins_are_those_of_the_design(network_class):
+    """They are (rfconv, downconv2), (upconv1, downconv1), (upconv2, input): here is a forward pass by hand."""
     network = network_class(3, 4, 6).eval()
     x = torch.rand(2, 1, 16, 16)
     down1 = network.downconv1(x)
@@ -126,9 +116,37 @@ def test_joins_are_where_the_design_has_them(network_class):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_norm_before_upsampling_gives_the_same(training):
+def test_norm_before_upsampling_gives_the_same_as_after(training):
     network = UNet(3, 8, 24).train(training)
     block = network.upconv1
     x = torch.randn(4, 32, 8, 8)
     expected = torch.nn.Sequential(*block)(x)  # in the written order
     assert torch.allclose(block(x), expected, atol=1e-5)
+
+
+# The command line
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["-k", 4], "-k"), (["-k", 0], "-k"), (["-f", 0], "-f"), (["-b", 0], "-b"), (["-e", 0], "-e"), (["-e", "x"], "-e"),
+    (["-l", 0], "-l"), (["-l", -1], "-l"), (["-l", "nan"], "-l"), (["-s", -1], "-s"),
+    (["--model", "VGG"], "--model"),
+    (["--augment", "hflip,rot"], "rot"), (["--holdout", 5000], "--holdout 5000"), (["--holdout", 0], "--holdout"),
+    (["--weight_decay", -1], "--weight_decay"), (["--schedule", "cosine"], "--schedule"),
+    (["--temperature", 0], "--temp"),
+    (["--category", "unicorn"], "unicorn"), (["--colours", "none.npy"], "none.npy"), (["--data", "nowhere"], "nowhere"),
+    (["--unknown"], "--unknown"), (["--val"], "--val"), (["--compare", "none.pkl"], "none.pkl"),
+    (["--valid", "--checkpoint", "none.pkl"], "none.pkl"), (["--valid", "--image", "x.jpg"], "--image"),
+    (["--metrics", "x.json"], "--metrics"),
+    (["--grey_start", "-m", "CNN"], "--grey_start"),
+])
+def test_refused_flags(refused, short, tmp_path, flags, said):
+    assert said in refused(colourization.main, *short, "--checkpoint", tmp_path / "x.pkl", *flags)
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_a_gpu_that_is_not_there(refused, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for main in colourization.main, colour_regression.main, lambda argv: activations.main(["7", *argv]):
+        assert "--gpu" in refused(main, "--gpu")

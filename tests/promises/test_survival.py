@@ -1,4 +1,7 @@
-"""Trainings that are killed, interrupted, started twice or gone wrong lose nothing."""
+"""Trainings that are killed, interrupted, started twice or gone wrong lose nothing.
+
+    KILLS=100 KILL_SEED=1 python -m pytest tests/promises/test_survival.py
+"""
 
 import json
 import os
@@ -17,7 +20,9 @@ from PIL import Image
 import colourization
 from colour import checkpoints
 from colour.cli import UserError
-from colour.files import ROOT, locked
+from colour.files import ROOT
+from colour.runs import may_begin
+from tests.helpers import same
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +37,23 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(pictures, tmp_path_factory):
-    """The command of a training of many small steps, save for where it saves."""
+    """The command of a training of many small steps; the path to save to is still missing."""
     outdir = tmp_path_factory.mktemp("outputs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(outdir / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
-        flags = "--model UNet -f 1 -b 2 --schedule onecycle --augment hflip,vshift --precision fp32 -e 12"
+        flags = "--model UNet -f 1 -b 2 --schedule onecycle --augment hflip,vshift -e 12"
         yield [*shlex.split(flags), "--data", str(pictures), "--outdir", str(outdir), "--checkpoint"]
 
 
-def start(command, *flags, launcher=(sys.executable,)):
-    """Start a training as from a terminal: Ctrl-C reaches it even where this suite runs in the background."""
-    return subprocess.Popen([*launcher, str(ROOT / "colourization.py"), *map(str, (*command, *flags))],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+def start(command, path, *flags):
+    """Start a training, in float32 at first; after that it must go on in what was saved.
+
+    Ctrl-C reaches it as from a terminal, even if this suite runs in the background.
+    """
+    first = () if checkpoints.state_path(path).exists() else ("--precision", "fp32")
+    argv = [sys.executable, ROOT / "colourization.py", *command, path, *first, *flags]
+    return subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
@@ -69,28 +78,28 @@ def what_was_learnt(path):
     return weights, sidecar["history"]
 
 
-def same(one, other) -> bool:
+def learnt_the_same(one, other) -> bool:
     (weights, history), (others, other_history) = one, other
-    return history == other_history and all(torch.equal(weights[name], others[name]) for name in weights | others)
+    return history == other_history and same(weights, others)
 
 
 def test_killed_at_any_moment_and_resumed(command, whole, tmp_path):
-    """Most of such an epoch is writing and flushing its three files, so kills fall in the middle of it, too."""
+    """An epoch here mostly writes and flushes its three files, so that kills also fall in the middle of that."""
     path, moments = tmp_path / "killed.pkl", random.Random(int(os.environ.get("KILL_SEED", 0)))
     for kill in range(int(os.environ.get("KILLS", 3))):
         training = start(command, path, "--resume")
-        training.stdout.readline()  # of its first epoch
+        training.stdout.readline()  # the line of its first epoch
         time.sleep(moments.uniform(0, 0.3))
         training.kill()
         training.communicate()
-        _, sidecar = checkpoints.load(path)  # whole, whatever the moment; of others, a sidecar is left out
-        if sidecar.get("epochs") == 12:  # it got through, perhaps but for its state: let it end, and begin anew
-            assert same(what_was_learnt(path), whole)
+        _, sidecar = checkpoints.load(path)  # complete whatever the moment; a sidecar of other weights is ignored
+        if sidecar.get("epochs") == 12:  # it has ended, perhaps without its last state: resume it and begin again
+            assert learnt_the_same(what_was_learnt(path), whole)
             rest = start(command, path, "--resume")
             rest.communicate(timeout=120)
-            assert rest.returncode == 0 and same(what_was_learnt(path), whole)
+            assert rest.returncode == 0 and learnt_the_same(what_was_learnt(path), whole)
             path = tmp_path / f"killed{kill}.pkl"
-    assert same(finish(command, path), whole)
+    assert learnt_the_same(finish(command, path), whole)
     assert not [name for name in os.listdir(tmp_path) if name.endswith((".tmp", ".lock"))]
 
 
@@ -106,81 +115,37 @@ def test_a_request_to_stop_saves_the_batch(command, whole, tmp_path, number, sta
     state = torch.load(checkpoints.state_path(path), weights_only=True)
     assert 0 < state["done"] < 19  # batches of an epoch that is not finished
     with pytest.raises(UserError, match="--resume"):
-        checkpoints.may_begin(path, overwrite=False)
-    assert same(finish(command, path), whole)
+        may_begin(path, overwrite=False)
+    assert learnt_the_same(finish(command, path), whole)
 
 
-def test_every_batch_is_a_place_to_stop():
-    """Stopped after each batch and resumed from what was saved, a training sees and learns the same."""
-    images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
-    data = colourization.Data(images, images[:, 0] // 11)
-    options = {"epochs": 2, "batch_size": 4, "schedule": "onecycle", "augment": ("hflip", "hshift")}
-
-    def network():
-        torch.manual_seed(0)
-        return colourization.CNN(3, 2, 24)
-
-    *_, expected = colourization.train(network(), data, data, **options)
-    state, stops = None, 0
-    while state is None or len(state["history"]) < 2:
-        state = next(colourization.train(network(), data, data, state=state, stop=lambda: 1, **options))
-        stops += 1
-    assert stops == 6
-    for record in expected["history"] + state["history"]:
-        del record["seconds"]
-    assert state["history"] == expected["history"] and state["done"] == 0
-    assert all(torch.equal(state["model"][name], expected["model"][name]) for name in expected["model"])
-
-
-def test_two_runs_on_one_checkpoint(command, tmp_path, capsys):
+def test_two_runs_on_one_checkpoint(command, tmp_path, refused):
     path = tmp_path / "one.pkl"
     first = start(command, path, "--schedule", "constant", "-e", 10_000)
     assert "Epoch [1/" in first.stdout.readline()
     for flag in "--resume", "--overwrite":
-        with pytest.raises(SystemExit) as stop:
-            colourization.main([*command, str(path), flag])
-        error = capsys.readouterr().err
-        assert stop.value.code == 2 and error.startswith("error: another run is training") and error.count("\n") == 1
-    first.kill()  # and with it the lock is gone
+        assert refused(colourization.main, *command, path, flag).startswith("error: another run is training")
+    first.kill()  # which frees the lock
     first.communicate()
     assert colourization.main([*command, str(path), "--overwrite", "-e", "1"]) == 0
 
 
-def test_a_lock_is_had_by_one_at_a_time(tmp_path):
-    with locked(tmp_path / "lock") as free:
-        assert free
-        with locked(tmp_path / "lock") as again:
-            assert not again
-    assert not (tmp_path / "lock").exists()
-    with locked(tmp_path / "lock") as free:
-        assert free
-
-
-def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
-    half, other = tmp_path / ".net[1].pkl.abc.tmp", tmp_path / ".net.pkl.abc.tmp"
-    half.touch(), other.touch()
-    with checkpoints.training_lock(tmp_path / "net[1].pkl"):
-        assert not half.exists() and other.exists()
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(command, tmp_path, capsys):
+def test_a_loss_that_is_not_finite_stops_the_run(command, tmp_path, refused):
     path = tmp_path / "diverged.pkl"
     assert colourization.main([*command, str(path), "-e", "1", "--schedule", "constant"]) == 0
     kept = path.read_bytes(), checkpoints.state_path(path).read_bytes()
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:  # each step makes every weight a million million times larger
-        colourization.main([*command, str(path), "-l", "1e6", "--weight_decay", "1e6", "--overwrite"])
-    error = capsys.readouterr().err
-    assert stop.value.code == 2 and error.startswith("error: the loss is no longer finite at batch ")
-    assert "epoch 1" in error and "--learn_rate" in error and error.count("\n") == 1
+    # Each step makes every weight a million million times larger.
+    error = refused(colourization.main, *command, path, "-l", "1e6", "--weight_decay", "1e6", "--overwrite")
+    assert error.startswith("error: the loss is no longer finite at batch ")
+    assert "epoch 1" in error and "--learn_rate" in error
     assert kept == (path.read_bytes(), checkpoints.state_path(path).read_bytes())
 
 
-def test_a_training_state_of_another_network(command, tmp_path, capsys):
+def test_a_training_state_of_another_network(command, tmp_path, refused):
     """Whatever is in the file, it fits the network or it is refused."""
     path = tmp_path / "net.pkl"
     state_path = checkpoints.state_path(path)
-    assert colourization.main([*command, str(path), "-e", "1"]) == 0
+    assert colourization.main([*command, str(path), "-e", "1", "--precision", "fp32"]) == 0
     good = torch.load(state_path, weights_only=True)
     moment = good["optimizer"][0]
     record = good["history"][0]
@@ -192,11 +157,7 @@ def test_a_training_state_of_another_network(command, tmp_path, capsys):
            {"tally": {**good["tally"], "loss": "x"}}]
     for change in bad:
         torch.save({**good, **change}, state_path)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            colourization.main([*command, str(path), "-e", "1", "--resume"])
-        error = capsys.readouterr().err
-        assert stop.value.code == 2 and error.startswith("error: ") and str(state_path) in error, change
+        assert str(state_path) in refused(colourization.main, *command, path, "-e", "1", "--resume"), change
     torch.save(good, state_path)
     assert json.loads(checkpoints.sidecar_path(path).read_text())["epochs"] == 1
     assert colourization.main([*command, str(path), "-e", "1", "--resume"]) == 0

@@ -1,9 +1,9 @@
 """Hostile files: every format that is read here, damaged, cut and made up, in thousands of ways.
 
-    FUZZ_CASES=100000 FUZZ_SEED=1 python -m pytest -s tests/test_fuzz.py
+    FUZZ_CASES=100000 FUZZ_SEED=1 python -m pytest -s tests/promises/test_fuzz.py
 
-tries about as many and counts them. Each is read as something valid or refused with a ``UserError``.
-All else is a failure: another exception, code that runs, more than 10 seconds, more than 2 GB. The file
+tries about so many files and counts them. Each is read as something valid or refused with a ``UserError``.
+Everything else is a failure: another exception, code that runs, more than 10 seconds, more than 2 GB. The file
 that failed stays in pytest's temporary folder.
 """
 
@@ -31,29 +31,33 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import imagenet_batch, make_archive, make_batches, pickle2, source_of
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_checkpoints import pytorch03, same, saved, state
-from test_palette import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
 
 from colour import batch_files, checkpoints, cifar10, image_file, picture_folder
 from colour.cli import UserError
 from colour.files import sha256
 from colour.palette import Palette
-from colourization import MODELS, Data, load_model, train
+from colour.task import Classification
+from colour.training import PictureSet, Recipe, train
+from colourization import MODELS
+from tests.cifar import imagenet_batch, make_archive, make_batches, pickle2, source_of
+from tests.helpers import NETWORKS, same, saved, state
+from tests.old_palettes import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
+from tests.old_weights import pytorch03
 
 CASES = int(os.environ.get("FUZZ_CASES", 3000))
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 SECONDS, BYTES = 10, 2 << 30
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's and PyTorch's own, of what is damaged
+pytestmark = [pytest.mark.usefixtures("one_thread"),
+              pytest.mark.filterwarnings("ignore")]  # Pillow and PyTorch warn about what is damaged
 
-# What no file may bring about: a program, a connection, an unrestricted pickle (and text that is evaluated)
+# What no file may cause: a program, a connection, an unrestricted pickle, text that is evaluated
 FORBIDDEN = {"os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen",
              "pty.spawn", "socket.connect", "pickle.find_class"}
-happened: list[str] | None = None  # of these, while a file is read
+happened: list[str] | None = None  # which of these happened while a file was read
 tried = Counter()
 
 
@@ -64,12 +68,12 @@ def audit(event: str, arguments: tuple) -> None:
         raise RuntimeError("not while a file is read")
 
 
-sys.addaudithook(audit)  # which stays for as long as Python runs
+sys.addaudithook(audit)  # it stays for as long as Python runs
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Fail if the block runs code or takes too much time or memory; what hangs ends with a traceback."""
+    """Fail if the block runs code or takes too much time or memory. If it hangs, Python ends with a traceback."""
     global happened
     faulthandler.dump_traceback_later(6 * SECONDS, exit=True)
     forget_peak, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -87,7 +91,7 @@ def guarded() -> Iterator[None]:
 
 
 def outcome(read: Callable[[Path, bytes], bytes], folder: Path, content: bytes) -> bytes | None:
-    """What ``read`` makes of a file, ``None`` if it is refused."""
+    """Return what ``read`` makes of a file, None if it refuses it."""
     tried[read.__name__] += 1
     with guarded():
         try:
@@ -96,7 +100,7 @@ def outcome(read: Callable[[Path, bytes], bytes], folder: Path, content: bytes) 
             assert 0 < len(str(error).strip()) < 3000  # a message may quote a name from a sidecar
 
 
-# How the formats are read. What comes out must be valid; it is returned as bytes, to be compared.
+# How the formats are read. Each function checks that the result is valid, and returns it as bytes to compare.
 
 
 def written(folder: Path, name: str, content: bytes) -> Path:
@@ -106,19 +110,19 @@ def written(folder: Path, name: str, content: bytes) -> Path:
 
 TINY = state("CNN", 1, 1, 2)
 TINY_FILE = saved(TINY)
-TWO = Data(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.uint8))
+TWO = PictureSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.uint8))
 
 
 def tiny_network():
     return MODELS["CNN"](1, 1, 2)
 
 
-PALETTE = Palette(np.eye(3)[:2], Path("mine.npy"))
+TASK = Classification(Palette(np.eye(3)[:2], Path("mine.npy")))
 
 
 def read_weights(folder, content):
-    network, sidecar = load_model(written(folder, "net.pkl", content))
-    assert sidecar["model"] in (*MODELS, "RegressionCNN")
+    network, architecture, sidecar = checkpoints.load_network(written(folder, "net.pkl", content), NETWORKS)
+    assert architecture.model in NETWORKS and sidecar == {}
     weights = network.state_dict()
     assert all(torch.isfinite(value).all() for value in weights.values())
     return b"".join(value.numpy().tobytes() for name, value in weights.items() if "num_batches" not in name)
@@ -127,9 +131,9 @@ def read_weights(folder, content):
 def read_sidecar(folder, content):
     path = written(folder, "tiny.pkl", TINY_FILE)
     written(folder, "tiny.json", content.replace(b"SHA256", sha256(path).encode()))
-    network, sidecar = load_model(path, palette=PALETTE)
-    assert sidecar["model"] == "CNN" and same(network.state_dict(), TINY)
-    return json.dumps(sidecar).encode()
+    network, architecture, sidecar = checkpoints.load_network(path, MODELS, TASK)
+    assert architecture == ("CNN", 1, 1, 2) and same(network.state_dict(), TINY)
+    return json.dumps({"model": architecture.model, **sidecar}).encode()
 
 
 def read_state(folder, content):
@@ -138,7 +142,7 @@ def read_state(folder, content):
     loaded = checkpoints.load_state(folder / "net.pkl")
     checkpoints.check_state(folder / "net.pkl", loaded, network)
     with suppress(FloatingPointError):  # numbers that are not finite are found in training
-        for after in train(network, TWO, TWO, epochs=2, batch_size=1, state=loaded):
+        for after in train(network, TWO, TWO, Recipe(epochs=2, batch_size=1), TASK, loaded):
             assert len(after["history"]) <= 2
     return saved(loaded["model"])
 
@@ -165,7 +169,7 @@ read_cifar, read_imagenet = batch_reader(2, range(10)), batch_reader(None, range
 
 
 def read_archive(folder, content):
-    """With its SHA-256 taken for the right one, which no damaged archive has."""
+    """Read an archive as if its SHA-256 were the right one, which no damaged archive has."""
     place = folder / "archive"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -182,7 +186,7 @@ def read_horses(folder, content):
 
 
 def read_cached(folder, content):
-    """A damaged cache is no error: the pictures are read again, and come out as they are."""
+    """Read pictures through a damaged cache: that is not an error, they are read again and are the same."""
     file, = picture_folder.cache_folder().iterdir()
     file.write_bytes(content)
     return b"".join(x.tobytes() for x in picture_folder.load_pictures(folder / "pictures"))
@@ -204,7 +208,7 @@ def read_picture(folder, content):
 
 
 def in_zip(content, change, rng):
-    """One record changed, all checksums right."""
+    """Change one record; all checksums are right."""
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new:
         victim = rng.choice(old.namelist())
@@ -224,8 +228,8 @@ def npz(**arrays) -> bytes:
 
 
 def training_state() -> bytes:
-    """In the middle of an epoch."""
-    after = next(train(tiny_network(), TWO, TWO, batch_size=1, stop=lambda: 1))
+    """Return the file of a state in the middle of an epoch."""
+    after = next(train(tiny_network(), TWO, TWO, Recipe(batch_size=1), TASK, stop=lambda: 1))
     return saved({**after, "run": {"model": "CNN", "augment": ("hflip",)}})
 
 
@@ -246,7 +250,7 @@ PICTURES: list[bytes] = []  # made once
 
 
 def small_pictures(folder):
-    """A picture of 16 x 12 in every format and mode that Pillow writes here and this project reads."""
+    """Return a picture of 16 x 12 in every format and mode that Pillow writes here and this project reads."""
     if PICTURES:
         return PICTURES
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
@@ -269,7 +273,7 @@ def small_pictures(folder):
 class Format(NamedTuple):
     read: Callable[[Path, bytes], bytes]
     samples: Callable[[Path], list[bytes]]
-    checked: bool = False  # by checksums: nothing comes out but what was put in
+    checked: bool = False  # has checksums: only what was put in may come out
     inside: Callable | None = None  # changes a part of the content and makes its checksums right again
 
 
@@ -304,14 +308,10 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cifar10, "BATCH_LENGTH", 2)
     monkeypatch.setattr(cifar10, "HORSES_SHA256", dict.fromkeys(cifar10.HORSES_SHA256, "0"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors here are so small that threads would only wait for each other
-    yield
-    torch.set_num_threads(threads)
 
 
 def damaged(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """The content with some bytes changed, and now and then some cut out, doubled, put in, or taken from another."""
+    """Change some bytes; sometimes cut some out, double some, put some in, or take some from another file."""
     content = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 5])):
         end = min(len(content), rng.choice([60, 200, 2500, 10**9]))  # rather in the head than in the data
@@ -356,7 +356,7 @@ def test_damaged_files_are_read_or_refused(name, tmp_path):
         found = outcome(read, tmp_path, inside(sample, change, rng) if within else change(sample))
         refused += found is None
         assert not checked or within or found in (None, *whole)
-    assert refused or name in ("sidecar", "cache")  # which are left out of account, with a warning at most
+    assert refused or name in ("sidecar", "cache")  # damaged ones are ignored, with a warning at most
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "picture"])
@@ -367,14 +367,14 @@ def test_files_cut_anywhere(name, tmp_path):
         lengths = {*range(0, len(content), 1 + len(content) // 40), *range(20), *range(len(content) - 20, len(content))}
         for length in lengths:
             found = outcome(read, tmp_path, content[:length])
-            assert found in (None, whole) or name == "sidecar" and found == b'{"model": "CNN"}'
+            assert found in (None, whole) or name == "sidecar" and found == b'{"model": "CNN"}'  # ignored
 
 
 # What hypothesis makes up
 
 
 def made_up(share: float, **strategies):
-    """Run a test with its share of the cases."""
+    """Decorate a test that gets this share of the cases."""
     def decorate(test):
         quiet = settings(max_examples=max(1, int(CASES * share)), deadline=None, database=None,
                          suppress_health_check=list(HealthCheck))
@@ -448,7 +448,7 @@ def old_weights(program: bytes) -> bytes:
 
 @made_up(1 / 40, program=PROGRAMS)
 def test_made_up_pickles(program, tmp_path):
-    """In all the places where there are pickles."""
+    """They are put in all the places where there are pickles."""
     outcome(read_palette, tmp_path, npy(HEADER, program))
     outcome(read_cifar, tmp_path, program)
     outcome(read_imagenet, tmp_path, b"}(" + text("data") + program.removesuffix(b".") + b"u.")
@@ -479,7 +479,7 @@ def test_made_up_weights(change, legacy, tmp_path):
 
 
 JSON = st.recursive(
-    # No subnormal floats: other tests run commands here, which count those as 0
+    # No subnormal floats: other tests run commands in this process, which make the CPU count those as 0
     st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False)
     | st.text(st.characters(exclude_categories=()), max_size=9)
     | st.sampled_from(["CNN", "UNet", "DUNet", "RegressionCNN", "SHA256", "x" * 2000, 10**4000]),
@@ -527,14 +527,14 @@ def zipped(compression=zipfile.ZIP_STORED, **records: bytes) -> bytes:
 
 
 def claiming(numel: bytes, byteorder=b"little", **more: bytes) -> bytes:
-    """Weights of a tensor that claims another number of floats than its record of four has."""
+    """Return weights with a tensor that claims another number of floats than its record of four has."""
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + numel + b"tQK\x00K\x04\x85K\x01\x85\x89}tR"
     program = b"\x80\x02}" + text("finalconv.weight") + tensor + b"s."
     return zipped(a__data_pkl=program, a__byteorder=byteorder, a__data__0=bytes(16), a__version=b"3\n", **more)
 
 
 def bomb(*names: str) -> bytes:
-    """64 MB of zeros in 64 KB."""
+    """Return 64 MB of zeros in 64 KB."""
     content = npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (67108864,), }", bytes(64 << 20))
     return zipped(zipfile.ZIP_DEFLATED, **{f"{name}_npy": content for name in names})
 
@@ -545,7 +545,7 @@ def terabytes(*names: str) -> bytes:
 
 
 def tar_bomb() -> bytes:
-    """A member that nobody asked for, of 100 MB."""
+    """Return an archive with a member of 100 MB that nobody asked for."""
     return gzip.compress(b"".join(tar_member("cifar-10-batches-py/huge", 100 << 20)), compresslevel=1)
 
 
@@ -557,7 +557,7 @@ def tar_member(name: str, size: int):
 
 
 def png_in_icon(size: int) -> bytes:
-    """An icon that says it has 16 x 16 pixels, and has many more."""
+    """Return an icon that says it has 16 x 16 pixels, and has many more."""
     picture = io.BytesIO()
     Image.new("L", (size, size)).save(picture, "PNG")
     content = picture.getvalue()
@@ -565,7 +565,7 @@ def png_in_icon(size: int) -> bytes:
 
 
 def texture() -> bytes:
-    """A header alone; Pillow 11 takes minutes to find out."""
+    """Return a header without pixels; Pillow 11 takes minutes to find out."""
     picture = io.BytesIO()
     Image.new("RGB", (16, 12)).save(picture, "DDS")
     content = bytearray(picture.getvalue()[:128])
@@ -593,7 +593,7 @@ PROGRAM_OF_A_TERABYTE = b"\x80\x02}" + text("finalconv.weight") + STORAGE + b"\x
 def test_attacks_are_refused_before_memory_is_taken(attack, tmp_path):
     read, make, most = ATTACKS[attack]
     content = make()
-    outcome(read, tmp_path, content[:8])  # what is imported on the way takes memory too
+    outcome(read, tmp_path, content[:8])  # first, because imports on the way take memory too
     tracemalloc.start()
     try:
         assert outcome(read, tmp_path, content) is None
@@ -603,7 +603,7 @@ def test_attacks_are_refused_before_memory_is_taken(attack, tmp_path):
 
 
 @pytest.mark.parametrize("make", [bomb, terabytes])
-def test_a_cache_that_claims_too_much_is_made_anew(make, tmp_path):
+def test_a_cache_that_claims_too_much_is_made_again(make, tmp_path):
     cache(tmp_path)
     whole = b"".join(x.tobytes() for x in picture_folder.load_pictures(tmp_path / "pictures"))
     content = make("key", "fates", "x")
@@ -616,7 +616,7 @@ def test_a_cache_that_claims_too_much_is_made_anew(make, tmp_path):
 
 
 def test_pictures_that_claim_to_be_large(tmp_path):
-    """Sides of 3,000 wherever the sides of the picture, 16 and 12, stand in its first bytes."""
+    """Wherever the first bytes have the sides of the picture, 16 and 12, both become 3,000."""
     for content, size, order in itertools.product(small_pictures(tmp_path), (2, 4), ("little", "big")):
         width, height = (number.to_bytes(size, order) for number in (16, 12))
         places = [[i for i in range(60) if content.startswith(side, i)] for side in (width, height)]
@@ -627,7 +627,7 @@ def test_pictures_that_claim_to_be_large(tmp_path):
 
 
 def test_the_guard_notices(monkeypatch):
-    """Code that runs though its exception is caught, time and memory."""
+    """It notices code that runs, even if its exception is caught, and too much time and memory."""
     program = pickle._Unpickler(io.BytesIO(b""))
     for run in (lambda: os.system("true"), lambda: eval("owned()"), lambda: program.find_class("os", "getcwd")):
         with pytest.raises(AssertionError), guarded(), pytest.raises(RuntimeError, match="not while"):

@@ -5,29 +5,31 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHIVE, pictures_of
 from PIL import Image
 
 import activations
 import colour_regression
 import colourization
 import load_data
-from colour import checkpoints, cifar10, kmeans, picture_folder
+from colour import checkpoints, cifar10, kmeans, picture_folder, runs
+from colour.cifar10 import ARCHIVE
 from colour.cli import UserError
 from colour.files import ROOT
 from colourization import CNN
+from tests.helpers import contents_of, pictures_of
 
 resource = pytest.importorskip("resource", reason="this system limits no files")
 
 
 @contextmanager
 def limited(folder: Path, room: int) -> Iterator[None]:
-    """Files may have at most ``room`` bytes, on any disk."""
+    """Within this, files may have at most ``room`` bytes, on any disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
@@ -38,7 +40,7 @@ def limited(folder: Path, room: int) -> Iterator[None]:
 
 @contextmanager
 def full(folder: Path, room: int) -> Iterator[None]:
-    """The disk of ``folder`` has about ``room`` bytes left."""
+    """Within this, the disk of ``folder`` has about ``room`` bytes left."""
     status = os.statvfs(folder)
     blocks = status.f_bavail - room // status.f_frsize
     (folder / ".filler").write_bytes(bytes(blocks * status.f_frsize))
@@ -69,18 +71,17 @@ def disk(request, tmp_path) -> Iterator[tuple[Path, Callable]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and path.name != ".filler"}
+@pytest.fixture
+def stopped(run):
+    """Check that a script's ``main`` ends with status 2 and one line, apart from what k-means announces; return it."""
 
+    def stopped(main: Callable, argv: list) -> str:
+        status, _, error = run(main, *argv)
+        lines = [line for line in error.splitlines() if not line.startswith("k-means with")]
+        assert status == 2 and len(lines) == 1 and lines[0].startswith("error: "), lines
+        return lines[0]
 
-def stopped(main: Callable, argv: list, capsys) -> str:
-    """The one line with which ``main`` ends, with status 2."""
-    with pytest.raises(SystemExit) as exit:
-        main([str(word) for word in argv])
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("k-means with")]
-    assert exit.value.code == 2 and len(lines) == 1 and lines[0].startswith("error: "), lines
-    return lines[0]
+    return stopped
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def photo(tmp_path) -> Path:
 
 
 TRAINING = "-f 4 -e 1 --holdout 4900 --overwrite --checkpoint DISK/x.pkl --outdir DISK"
-WRITERS = {  # the command, the file for which there is no room, and room for what comes before it
+WRITERS = {  # the command, the file that does not fit on the disk, and the room for what comes before it
     "checkpoint": (colourization.main, TRAINING, "x.pkl", 8 << 10),
     "checkpoint of regression": (colour_regression.main, f"{TRAINING} --train", "x.pkl", 8 << 10),
     "training state": (colourization.main, TRAINING, "x.state.pt", 48 << 10),
@@ -112,7 +113,7 @@ WRITERS = {  # the command, the file for which there is no room, and room for wh
 
 
 @pytest.mark.parametrize("what", WRITERS)
-def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, capsys):
+def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, stopped):
     (folder, filled), (main, flags, name, room) = disk, WRITERS[what]
     if room == 0 and filled is limited:
         room = 100
@@ -125,26 +126,26 @@ def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, capsys):
     argv = [next((word.replace(key, value) for key, value in words.items() if key in word), word)
             for word in flags.split()]
     with filled(folder, room):
-        error = stopped(main, argv, capsys)
+        error = stopped(main, argv)
     assert "No space left" in error or "File too large" in error
     named = {"sheet": str(old.parent)}.get(what, str(old))
     assert named in error or room < 4096 and str(tmp_path) in error  # the folder itself was tried before
     assert old.read_bytes() == b"what was here before"
-    assert contents(folder).keys() <= {name, "x.pkl", "x.json", "act7/input.png", "act7/input_grey.png",
+    assert contents_of(folder).keys() <= {name, "x.pkl", "x.json", "act7/input.png", "act7/input_grey.png",
                                        "act7/CNN_prediction.png"}
 
 
 def test_no_room_for_a_sidecar(disk):
     folder, filled = disk
     checkpoints.save(folder / "x.pkl", {"a": torch.zeros(1)}, {"model": "UNet"})
-    before = contents(folder)
+    before = contents_of(folder)
     with filled(folder, 12 << 10), pytest.raises(OSError) as error:
         checkpoints.save(folder / "x.pkl", {"a": torch.zeros(1)}, {"history": ["x" * 1000] * 100})
-    assert error.value.filename == str(folder / "x.json") and contents(folder) == before
+    assert error.value.filename == str(folder / "x.json") and contents_of(folder) == before
 
 
 def test_no_room_for_a_photo(disk, weights, photo, capsys):
-    """Photos are one of many: each that fails has its line."""
+    """There may be many photos: each that fails has its own line."""
     folder, filled = disk
     (folder / "photo_CNN.png").write_bytes(b"what was here before")
     argv = ["--image", str(photo), "--checkpoint", str(weights), "--outdir", str(folder)]
@@ -152,11 +153,11 @@ def test_no_room_for_a_photo(disk, weights, photo, capsys):
         assert colourization.main(argv) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {photo}: ") and error.count("\n") == 1
-    assert contents(folder) == {"photo_CNN.png": b"what was here before"}
+    assert contents_of(folder) == {"photo_CNN.png": b"what was here before"}
 
 
 def test_no_room_for_a_cache(disk, tmp_path, monkeypatch, capsys):
-    """The pictures were read all the same."""
+    """The pictures are read all the same."""
     folder, filled = disk
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     (tmp_path / "pictures").mkdir()
@@ -165,20 +166,20 @@ def test_no_room_for_a_cache(disk, tmp_path, monkeypatch, capsys):
     with filled(folder, 8 << 10):
         assert sum(map(len, picture_folder.load_pictures(tmp_path / "pictures"))) == 24
     warning, = capsys.readouterr().err.splitlines()
-    assert warning.startswith("warning: ") and str(folder) in warning and contents(folder) == {}
+    assert warning.startswith("warning: ") and str(folder) in warning and contents_of(folder) == {}
 
 
 def test_no_room_for_a_download(disk, server, archive):
-    """What there was room for stays, and is gone on from."""
+    """What fits on the disk stays, and the next download goes on from there."""
     folder, filled = disk
     target = folder / ARCHIVE
     with filled(folder, 100 << 10), pytest.raises(UserError, match="No space|too large") as error:
         cifar10.download(target, server.source)
     assert "run this again to go on" in str(error.value) and str(target) in str(error.value)
-    part = contents(folder)[f"{ARCHIVE}.part"]
-    assert contents(folder).keys() == {f"{ARCHIVE}.part"} and archive[0].startswith(part) and part
+    part = contents_of(folder)[f"{ARCHIVE}.part"]
+    assert contents_of(folder).keys() == {f"{ARCHIVE}.part"} and archive[0].startswith(part) and part
     cifar10.download(target, server.source)
-    assert contents(folder) == {ARCHIVE: archive[0]} and server.ranges == [None, f"bytes={len(part)}-"]
+    assert contents_of(folder) == {ARCHIVE: archive[0]} and server.ranges == [None, f"bytes={len(part)}-"]
 
 
 def test_no_room_to_unpack(disk, server, archive):
@@ -194,7 +195,8 @@ def test_no_room_to_unpack(disk, server, archive):
 
 @pytest.fixture
 def closed(weights, photo) -> Iterator[Path]:
-    """A folder of somebody else: we are nobody for the time, if we are root, to whom nothing is closed."""
+    """A folder of somebody else. Root may open everything, so root becomes "nobody" for the time of a test."""
+    cifar10.load_horses(), ThreadPool(1).close()  # these import parts of Python, which "nobody" may be unable to read
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path in weights, photo:
@@ -217,7 +219,7 @@ def closed(weights, photo) -> Iterator[Path]:
             folder.chmod(0o755)
 
 
-FORBIDDEN = [  # the command, and what its line must name
+FORBIDDEN = [  # the command, and what its one line must name
     (colourization.main, "-f 4 -e 1 --checkpoint CLOSED/x.pkl --outdir CLOSED/open", "--checkpoint"),
     (colourization.main, "-f 4 -e 1 --checkpoint CLOSED/open/x.pkl --outdir CLOSED/out", "--outdir"),
     (colour_regression.main, "--train -f 4 -e 1 --checkpoint CLOSED/x.pkl --outdir CLOSED/open", "--checkpoint"),
@@ -234,10 +236,10 @@ FORBIDDEN = [  # the command, and what its line must name
 
 
 @pytest.mark.parametrize("main, flags, named", FORBIDDEN)
-def test_no_permission(main, flags, named, closed, capsys, monkeypatch):
+def test_no_permission(main, flags, named, closed, stopped, monkeypatch):
     monkeypatch.setattr(kmeans, "learn_palette", lambda *_: pytest.fail("worked before it looked"))
-    monkeypatch.setattr(colourization, "train", lambda *_, **__: pytest.fail("worked before it looked"))
-    error = stopped(main, flags.replace("CLOSED", str(closed)).split(), capsys)
+    monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("worked before it looked"))
+    error = stopped(main, flags.replace("CLOSED", str(closed)).split())
     assert named in error and str(closed) in error and "ermission denied" in error
     assert [path.name for path in (closed / "open").iterdir()] == ["weights.pkl"]
 
@@ -249,7 +251,7 @@ def test_a_photo_that_may_not_be_read(closed, capsys):
 
 
 def test_nothing_is_written_in_the_repository(closed, capsys):
-    """The repository belongs to somebody else, too; results go elsewhere."""
+    """The repository belongs to somebody else too; results go elsewhere."""
     if os.access(ROOT, os.W_OK, effective_ids=True):
         pytest.skip("these tests may write there: run them as root, or from somebody else's clone")
     argv = "--valid --checkpoint CLOSED/open/weights.pkl --holdout 20 --outdir CLOSED/open --metrics CLOSED/open/m.json"
@@ -263,10 +265,10 @@ def test_a_download_that_may_not_be_written(server, closed):
     assert not list(closed.glob("cifar*"))
 
 
-def test_a_closed_folder_of_data(closed, capsys):
+def test_a_closed_folder_of_data(closed, stopped):
     folder = closed / "open" / "data"
     folder.mkdir(mode=0)
-    error = stopped(load_data.main, ["--data", folder], capsys)
+    error = stopped(load_data.main, ["--data", folder])
     assert str(folder) in error and "ermission denied" in error
 
 

@@ -1,0 +1,119 @@
+"""Several processes learn what one learns; torchrun starts them on this machine, as a user does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from colour import checkpoints
+from colour.files import ROOT
+from colour.palette import Palette
+from colour.task import Classification
+from colour.training import PictureSet, Recipe, train
+from colourization import CNN, UNet
+from load_data import load_horses
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+RECIPE = Recipe(epochs=2, batch_size=7, learn_rate=1e-4, augment=("hflip", "vshift"), precision="fp32")
+# Each process takes the steps below: 22 pictures in batches of 7; the last has one picture, so one process has none.
+SCRIPT = """
+import sys, torch
+from colour import torchrun
+from tests.promises.test_torchrun import few_steps
+with torchrun.processes(torch.device("cpu")):
+    torch.save(few_steps(), f"{sys.argv[1]}/{torchrun.rank()}.pt")
+"""
+
+
+def few_steps():
+    """Return the training state after two short epochs."""
+    images = torch.from_numpy(load_horses()[0][:22])
+    pictures = PictureSet(images, images[:, 0] // 16)
+    torch.manual_seed(0)
+    network = UNet(3, 4, 16)
+    task = Classification(Palette(torch.linspace(0, 0.9, 16)[:, None].expand(16, 3).numpy()))
+    *_, state = train(network, pictures, pictures, RECIPE, task)
+    return state
+
+
+@pytest.fixture
+def launch():
+    """Start a command under torchrun; whatever happens, it does not outlive the test."""
+    processes = []
+
+    def start(*command):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        processes.append(subprocess.Popen([*TORCHRUN, *map(str, command)], stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.terminate()  # the launcher ends its workers
+        process.wait(60)
+
+
+def said(process):
+    out, error = process.communicate(timeout=120)
+    return process.returncode, out, error
+
+
+def test_two_processes_learn_what_one_learns(launch, tmp_path):
+    script = tmp_path / "steps.py"
+    script.write_text(SCRIPT)
+    status, _, error = said(launch(script, tmp_path))
+    assert status == 0, error
+    one = few_steps()
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for name, value in one["model"].items():
+        assert torch.equal(first["model"][name], second["model"][name]), name
+        # BatchNorm subtracts these again, so their gradients are rounding errors, which Adam turns into whole steps.
+        if not name.endswith((".0.bias", "running_mean")):
+            assert torch.allclose(first["model"][name].double(), value.double(), rtol=1e-5, atol=1e-5), name
+    for several, single in zip(first["history"], one["history"], strict=True):
+        for figure in "loss", "acc", "val_loss":
+            assert several[figure] == pytest.approx(single[figure], abs=1e-4 if figure == "val_loss" else 1e-5)
+        assert several["val_colour"] == pytest.approx(single["val_colour"], abs=1e-2)  # dB
+    assert all(record == {**other, "seconds": record["seconds"]}
+               for record, other in zip(first["history"], second["history"], strict=True))
+
+
+FLAGS = ("colourization.py", "--model", "CNN", "-f", 2, "-b", 51, "--holdout", 4800)
+
+
+def worker(rank, checkpoint):
+    """Find the numbers of the processes that have this rank in the training of a checkpoint."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            if (f"LOCAL_RANK={rank}\0".encode() in (folder / "environ").read_bytes()
+                    and bytes(checkpoint) in (folder / "cmdline").read_bytes()):
+                yield int(folder.name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes as Linux shows them")
+def test_a_training_under_torchrun(launch, tmp_path):
+    path = tmp_path / "two.pkl"
+    flags = (*FLAGS, "--outdir", tmp_path, "--checkpoint", path)
+    status, out, error = said(launch(*flags, "-e", 1))
+    assert status == 0, error
+    assert len(re.findall("Epoch", out)) == 1 and out.count("weights in") == 1  # the first process alone prints
+    assert checkpoints.load(path)[1]["epochs"] == 1
+    status, out, error = said(launch(*flags, "-e", 1))
+    assert status != 0 and error.count("error: ") == 1 and "--resume" in error
+    process = launch(*flags, "-e", 10_000, "--resume")
+    assert process.stdout.readline().startswith("Epoch [2/")
+    lost, = worker(1, path)
+    os.kill(lost, signal.SIGKILL)
+    start = time.monotonic()
+    status, _, error = said(process)
+    assert status != 0 and time.monotonic() - start < 60
+    assert "a process of this training failed or was lost" in error and "--resume goes on" in error
+    assert checkpoints.load(path)[1]["epochs"] >= 2
+    checkpoints.check_state(path, checkpoints.load_state(path), CNN(3, 2, 24))

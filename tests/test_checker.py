@@ -1,0 +1,637 @@
+"""The checker: every submission gets the points that a fair marker would give it, and nothing else happens.
+
+The variants are a right solution, ``RIGHT``, with a few words exchanged.
+"""
+
+import csv
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from colour.files import ROOT
+from tests.assignment import checks, report
+from tests.assignment import sandbox as sandbox_module
+from tests.assignment.checks import CHECKS, Submission
+from tests.assignment.loading import outdated
+from tests.assignment.sandbox import Sandbox
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the checker needs fork")
+
+RIGHT = '''
+import argparse
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from load_data import load_cifar10
+
+class MyConv2d(nn.Module):
+    def __init__(self, in_channels, out_channels, kernel_size):
+        super(MyConv2d, self).__init__()
+        bound = (in_channels * kernel_size ** 2) ** -0.5
+        self.weight = nn.Parameter(torch.Tensor(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.Tensor(out_channels))
+        self.weight.data.uniform_(-bound, bound)
+        self.bias.data.uniform_(-bound, bound)
+        self.padding = kernel_size // 2
+    def forward(self, input):
+        return F.conv2d(input, self.weight, self.bias, padding=self.padding)
+
+class MyDilatedConv2d(MyConv2d):
+    def __init__(self, in_channels, out_channels, kernel_size, dilation=1):
+        super(MyDilatedConv2d, self).__init__(in_channels, out_channels, kernel_size)
+        self.dilation = dilation
+    def forward(self, input):
+        step = self.dilation + 1
+        k = self.weight.size(2)
+        size = (k - 1) * step + 1
+        filters = torch.zeros(self.weight.size(0), self.weight.size(1), size, size)
+        filters[:, :, ::step, ::step] = self.weight
+        return F.conv2d(input, filters, self.bias, padding=size // 2)
+
+def block(conv, middle, channels):
+    return nn.Sequential(*[conv] + middle + [nn.BatchNorm2d(channels), nn.ReLU()])
+
+class CNN(nn.Module):
+    def __init__(self, kernel, num_filters, num_colours):
+        super(CNN, self).__init__()
+        f = num_filters
+        self.downconv1 = block(MyConv2d(1, f, kernel), [nn.MaxPool2d(2)], f)
+        self.downconv2 = block(MyConv2d(f, 2 * f, kernel), [nn.MaxPool2d(2)], 2 * f)
+        self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)
+        self.upconv1 = block(MyConv2d(2 * f, f, kernel), [nn.Upsample(scale_factor=2)], f)
+        self.upconv2 = block(MyConv2d(f, num_colours, kernel), [nn.Upsample(scale_factor=2)], num_colours)
+        self.finalconv = MyConv2d(num_colours, num_colours, kernel)
+    def forward(self, x):
+        x = self.upconv2(self.upconv1(self.rfconv(self.downconv2(self.downconv1(x)))))
+        return self.finalconv(x)
+
+class UNet(nn.Module):
+    def __init__(self, kernel, num_filters, num_colours):
+        super(UNet, self).__init__()
+        f = num_filters
+        self.downconv1 = block(MyConv2d(1, f, kernel), [nn.MaxPool2d(2)], f)
+        self.downconv2 = block(MyConv2d(f, 2 * f, kernel), [nn.MaxPool2d(2)], 2 * f)
+        self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)
+        self.upconv1 = block(MyConv2d(4 * f, f, kernel), [nn.Upsample(scale_factor=2)], f)
+        self.upconv2 = block(MyConv2d(2 * f, num_colours, kernel), [nn.Upsample(scale_factor=2)], num_colours)
+        self.finalconv = MyConv2d(num_colours + 1, num_colours, kernel)
+    def forward(self, x):
+        down1 = self.downconv1(x)
+        down2 = self.downconv2(down1)
+        rf = self.rfconv(down2)
+        up1 = self.upconv1(torch.cat([rf, down2], 1))
+        up2 = self.upconv2(torch.cat([up1, down1], 1))
+        out = self.finalconv(torch.cat([up2, x], 1))
+        return out
+
+class DilatedUNet(UNet):
+    def __init__(self, kernel, num_filters, num_colours):
+        super(DilatedUNet, self).__init__(kernel, num_filters, num_colours)
+        self.rfconv[0] = MyDilatedConv2d(2 * num_filters, 2 * num_filters, kernel, 1)
+
+if __name__ == '__main__':
+    load_cifar10()
+'''
+CLASSES = RIGHT.index("class MyConv2d")
+GUARD = RIGHT.index("if __name__")
+UNET = "class UNet" + RIGHT.split("class UNet")[1].split("class DilatedUNet")[0]
+CNN_RETURN = "return self.finalconv(x)"
+DILATED = RIGHT.split("        self.dilation = dilation\n")[1].split("\ndef block")[0]
+PLAIN_CALL = "return F.conv2d(input, self.weight, self.bias, padding=self.padding)"
+
+
+def part(name: str) -> set[str]:
+    return {check.id for check in CHECKS if check.part == name}
+
+
+def with_forward(code: str) -> tuple[str, str]:
+    return DILATED, "    def forward(self, input):\n" + "".join(f"        {line}\n" for line in code.splitlines())
+
+
+def before_classes(code: str) -> tuple[str, str]:
+    return "class MyConv2d", f"{code}\nclass MyConv2d"
+
+
+def at_the_end(code: str) -> tuple[str, str]:
+    return "    load_cifar10()\n", f"    load_cifar10()\n{code}\n"
+
+
+# What is exchanged in a right solution, and the checks that are lost.
+FULL = {
+    "a right solution": [],
+    "Python 2 print below the main guard": [at_the_end("    print 'Epoch %d' % 1,")],
+    "async below the main guard": [at_the_end("    x = x.cuda(async=True)")],
+    "Python 2 after the classes":
+        [("if __name__", "def train():\n    try:\n        pass\n    except ValueError, e:\n        print e\n\n"
+                         "if __name__")],
+    "Python 2 before the classes": [before_classes("def shown(x):\n    print 'x', x\n    return `x`\n")],
+    "print in a graded method": [("        down1 =", "        print x.size()\n        down1 =")],
+    "a helper whose body is missing": [before_classes("def todo():\n    # later\n")],
+    "an old coding line": [("\nimport argparse", "# -*- coding: latin-1 -*-\n# caf\xe9\nimport argparse")],
+    "modules that are gone":
+        [("import argparse", "import six, argparse\nimport cPickle, torch\nfrom scipy.misc import imread")],
+    "magics": [before_classes("%matplotlib inline\n!pip install six\nget_ipython().magic('x')")],
+    "arguments parsed": [before_classes("args = argparse.ArgumentParser().parse_args()")],
+    "a palette of its author's": [before_classes("colours = np.load('colours/colour_kmeans24_cat7.npy')")],
+    "an exit at the end": [("if __name__", "import sys\nsys.exit(1)\nif __name__")],
+    "xrange": [("        f = num_filters", "        for f in xrange(num_filters + 1): pass")],
+    "tabs of Python 2": [("        out = self.finalconv", "\tout = self.finalconv")],
+    "more arguments with defaults":
+        [("num_colours):\n        super(CNN", "num_colours, in_channels=1, pool=2):\n        super(CNN")],
+    "blocks called by forward": [("self.rfconv(down2)", "self.rfconv.forward(down2)"),
+                                 ("self.upconv2(torch", "self.upconv2.forward(torch")],
+    "blocks called layer by layer":
+        [("down2 = self.downconv2(down1)", "d = down1\n        for layer in self.downconv2: d = layer.forward(d)\n"
+                                           "        down2 = d")],
+    "functional ReLU": [
+        ("nn.BatchNorm2d(channels), nn.ReLU()])", "nn.BatchNorm2d(channels)])"),
+        ("x = self.upconv2(self.upconv1(self.rfconv(self.downconv2(self.downconv1(x)))))",
+         "for name in ['downconv1', 'downconv2', 'rfconv', 'upconv1', 'upconv2']:\n"
+         "            x = F.relu(getattr(self, name)(x))"),
+        ("down1 = self.downconv1(x)", "down1 = F.relu(self.downconv1(x))"),
+        ("down2 = self.downconv2(down1)", "down2 = F.relu(self.downconv2(down1))"),
+        ("rf = self.rfconv(down2)", "rf = F.relu(self.rfconv(down2))"),
+        ("self.upconv1(torch.cat([rf, down2], 1))", "F.relu(self.upconv1(torch.cat([rf, down2], 1)))"),
+        ("self.upconv2(torch.cat([up1, down1], 1))", "F.relu(self.upconv2(torch.cat([up1, down1], 1)))")],
+    "a thread of its own": [before_classes(
+        "import threading\nready = []\nthread = threading.Thread(target=ready.append, args=[1])\n"
+        "thread.start(); thread.join(); ready[0]")],
+    "another name for the dilation": [("kernel_size, dilation=1):", "kernel_size, d=1):"), ("= dilation\n", "= d\n")],
+}
+LOSES = {
+    "24 hard-coded": ([("        f = num_filters", "        f, num_colours = num_filters, 24")], {"B-colours"}),
+    "24 hard-coded in the UNet": ([("MyConv2d(num_colours + 1, num_colours", "MyConv2d(num_colours + 1, 24")],
+                                  {"B-colours"}),
+    "3x3 only": ([("self.padding = kernel_size // 2", "self.padding = 1"), ("padding=size // 2", "padding=step")],
+                 {"B-kernel", "G-others"}),
+    "3x3 only in the networks": ([("MyConv2d(2 * f, 2 * f, kernel)", "MyConv2d(2 * f, 2 * f, 3)")], {"B-kernel"}),
+    "G left as it was": ([with_forward("raise NotImplementedError('question G')")], part("G")),
+    "G left blank": ([with_forward("pass")], part("G")),
+    "G without its class": ([("class MyDilatedConv2d(MyConv2d):" + RIGHT.split("class MyDilatedConv2d(MyConv2d):")[1]
+                              .split("def block")[0], ""), ("MyDilatedConv2d(2", "MyConv2d(2"),
+                             ("kernel, 1)", "kernel)")], part("G") | part("D")),
+    "G by the library": ([with_forward("return F.conv2d(input, self.weight, self.bias, dilation=self.dilation + 1,"
+                                       " padding=self.padding * (self.dilation + 1))")], part("G")),
+    "G by the library, in a thread": ([with_forward('''import threading, _thread
+done = []
+step = self.dilation + 1
+work = lambda: done.append(F.conv2d(input, self.weight, self.bias, dilation=step, padding=step))
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+return done[0]''')], part("G")),
+    "G by the library, in a thread of the lower module": ([with_forward('''import time, _thread
+done = []
+step = self.dilation + 1
+work = lambda: done.append(F.conv2d(input, self.weight, self.bias, dilation=step, padding=step))
+_thread.start_new_thread(work, ())
+while not done: time.sleep(0.01)
+return done[0]''')], part("G")),
+    "G by the library's unfold": ([with_forward('''gaps, k = self.dilation + 1, self.weight.shape[-1]
+columns = F.unfold(input, k, dilation=gaps, padding=k // 2 * gaps)
+return (self.weight.flatten(1) @ columns).unflatten(2, input.shape[2:]) + self.bias[:, None, None]''')], part("G")),
+    "G that does not dilate": ([with_forward(PLAIN_CALL)], part("G")),
+    "the library's dilation in the network": ([
+        ("self.rfconv[0] = MyDilatedConv2d(", "self.rfconv[0] = nn.Conv2d("),
+        ("kernel, 1)", "kernel, dilation=2, padding=kernel - 1)")], part("D")),
+    "a DilatedUNet that is a UNet": ([("self.rfconv[0] = MyDilatedConv2d", "MyDilatedConv2d")], part("D")),
+    "dilations of at least 1 only": ([("step = self", "assert self.dilation > 0; step = self")], {"G-others"}),
+    "PyTorch's numbering": ([("step = self.dilation + 1", "step = self.dilation")], {"G-numbering"}),
+    "a filter from weight.data": ([("::step] = self.weight", "::step] = self.weight.data")], {"G-gradients"}),
+    "a new parameter in forward": ([("return F.conv2d(input, filters,", "self.weight = nn.Parameter(self.weight.data); "
+                                     "filters = filters.detach().clone(); filters[:, :, ::step, ::step] = self.weight; "
+                                     "return F.conv2d(input, filters,")], {"G-gradients"}),
+    "a filter made a parameter": ([("return F.conv2d(input, filters,", "filters = nn.Parameter(filters.data); "
+                                    "return F.conv2d(input, filters,")], {"G-gradients"}),
+    "a dilated filter that shrinks the picture": ([("padding=size // 2", "padding=self.padding")], {"G-output"}),
+    "all joins swapped": ([("torch.cat([rf, down2], 1)", "torch.cat([down2, rf], 1)"), ("torch.cat([up1, down1], 1)",
+                           "torch.cat([down1, up1], 1)"), ("torch.cat([up2, x], 1)", "torch.cat([x, up2], 1)")],
+                          {"C-weights"} | part("D")),
+    "networks on nn.Conv2d": ([
+        (f"MyConv2d({sizes}, kernel)", f"nn.Conv2d({sizes}, kernel, padding=kernel // 2)") for sizes in (
+            "1, f", "f, 2 * f", "2 * f, 2 * f", "2 * f, f", "4 * f, f", "f, num_colours", "2 * f, num_colours",
+            "num_colours, num_colours", "num_colours + 1, num_colours")], {"B-convolution"}),
+    "forward returns None": ([(CNN_RETURN, "self.finalconv(x)")], {"B-forward"}),
+    "forward returns a tuple": ([("return out", "return out, down1")], {"C-forward"} | part("D")),
+    "a batch of one is squeezed": ([(CNN_RETURN, "return self.finalconv(x).squeeze()")], {"B-forward"}),
+    "a join of another layer": ([("[rf, down2]", "[rf, F.max_pool2d(torch.cat([down1, down1], 1), 2)]")],
+                                {"C-join-upconv1"} | part("D")),
+    "a skip that is missing": ([("[up1, down1]", "[up1, up1]")], {"C-join-upconv2"} | part("D")),
+    "no grey at the end": ([("[up2, x]", "[up2, up2[:, :1]]")], {"C-join-finalconv"} | part("D")),
+    "wrong channels": ([("self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)\n        self.upconv1 = block("
+                         "MyConv2d(2 * f, f", "self.rfconv = block(MyConv2d(2 * f, 4 * f, kernel), [], 4 * f)\n        "
+                         "self.upconv1 = block(MyConv2d(4 * f, f")], {"B-layers"}),
+    "other names of blocks": ([(f"self.{name}", f"self.my_{name}") for name in checks.BLOCKS],
+                              {"B-layers", "C-layers"} | part("D")),
+    "a layer without parameters is missing": ([("nn.BatchNorm2d(channels), nn.ReLU()])", "nn.BatchNorm2d(channels)])")],
+                                              {"B-weights", "C-weights"} | part("D")),
+    "no padding": ([("self.padding = kernel_size // 2", "self.padding = 0")], {"B-convolution"}),
+    "a plain filter from weight.data":
+        ([(PLAIN_CALL, PLAIN_CALL.replace("self.weight", "self.weight.data"))], {"B-convolution"}),
+    "a hidden copy of a layer":
+        ([("self.rfconv(self.downconv2", "__import__('copy').deepcopy(self.rfconv)(self.downconv2")], {"B-training"}),
+    "question C not done": ([(UNET, "class UNet(nn.Module):\n    def __init__(self, kernel, filters, num_colours):\n"
+                                    "        raise NotImplementedError('question C')\n\n")],
+                            part("C") | part("D")),
+    "a class that is not Python": ([("self.downconv2(down1)", "self.downconv2(down1")], part("C") | part("D")),
+    "too much memory": ([(CNN_RETURN, "return self.finalconv(x) + torch.ones(1 << 31).sum()")],
+                        {"B-forward", "B-training", "B-weights", "B-kernel", "B-colours"}),
+    "a crash": ([(CNN_RETURN, "import ctypes; ctypes.string_at(0)")],
+                {"B-forward", "B-training", "B-weights", "B-kernel", "B-colours"}),
+    "an exit that looks like success": ([(CNN_RETURN, "import os; os._exit(0)")],
+                                        {"B-forward", "B-training", "B-weights", "B-kernel", "B-colours"}),
+    "an endless loop": ([(CNN_RETURN, "while True: pass")],
+                        {"B-forward", "B-training", "B-weights", "B-kernel", "B-colours"}),
+}
+SAID = {  # a part of what is said of some
+    "PyTorch's numbering": "PyTorch's numbering: your dilation 1 is our 0",
+    "forward returns None": "forward returns None",
+    "forward returns a tuple": "forward returns a tuple",
+    "G left as it was": "NotImplementedError: question G",
+    "G left blank": "forward returns None",
+    "G by the library": "the library's: the sheet gives no credit",
+    "a filter from weight.data": "no gradient reaches self.weight",
+    "all joins swapped": "the joins have another order in upconv1, upconv2, finalconv",
+    "networks on nn.Conv2d": "CNN and UNet: nn.Conv2d in place of MyConv2d",
+    "a skip that is missing": "upconv2 sees upconv1, not upconv1 and downconv1",
+    "wrong channels": "rfconv makes 16 channels of 8, not 8 of 8; upconv1 makes 4 channels of 16, not 4 of 8",
+    "other names of blocks": "there is no block downconv1",
+    "no padding": "0 pixels of padding, not 1: the size changes",
+    "a class that is not Python": "'(' was never closed",
+    "an endless loop": "no answer within",
+    "a crash": "it crashed (SIGSEGV)",
+    "24 hard-coded": "24 colours whatever num_colours is",
+    "a dilated filter that shrinks the picture": "1 pixels of padding, not 2",
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A_SECRET", "hush")
+        with Sandbox() as sandbox:
+            yield sandbox
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_horses():
+    """The given weights score on 40 test horses here, to save time; what they score there, our own solution says."""
+    with pytest.MonkeyPatch.context() as patch, Sandbox() as sandbox:
+        patch.setattr(checks, "SCORED", 40)
+        own = Submission(ROOT / "colourization.py", sandbox)
+        figures = {name: checks.accuracy(own.ask, network) for network, name in checks.NETWORKS.items()}
+        patch.setattr(checks, "stated_accuracy", figures.get)
+        yield
+
+
+def changed(edits) -> str:
+    source = RIGHT
+    for before, after in edits:
+        assert before in source
+        source = source.replace(before, after)
+    return source
+
+
+def submitted(sandbox, folder, source) -> Submission:
+    path = folder / "colourization.py"
+    path.write_text(source, encoding="latin-1")
+    return Submission(path, sandbox)
+
+
+def result(submission) -> dict:
+    return report.report(submission, "it", {check.id: check(submission.ask) for check in CHECKS})
+
+
+def lost(marked: dict) -> set[str]:
+    return {f"{row['part']}-{row['check']}" for row in marked["checks"] if row["found"] != "that"}
+
+
+ALONE = "a right solution", "functional ReLU"
+
+
+@pytest.mark.parametrize("names", [*([name] for name in ALONE), [name for name in FULL if name not in ALONE]],
+                         ids=lambda names: f"{len(names)}: {names[0]} ...")
+def test_what_the_sheet_leaves_open_costs_nothing(sandbox, tmp_path, names):
+    marked = result(submitted(sandbox, tmp_path, changed([edit for name in names for edit in FULL[name]])))
+    assert report.complaints(marked) == {} and marked["points"] == 6
+
+
+def mistakes_together():
+    """One mistake each of B, C and G, as long as there are some; those that touch several parts are alone."""
+    counted = {name: lost - part("D") for name, (_, lost) in LOSES.items()}
+    of_part = {letter: [name for name in LOSES if counted[name] and counted[name] <= part(letter)] for letter in "BCG"}
+    together = [[name for name in names if name] for names in itertools.zip_longest(*of_part.values())]
+    return together + [[name] for name in LOSES if name not in itertools.chain(*together)]
+
+
+@pytest.mark.parametrize("names", mistakes_together(), ids=" and ".join)
+def test_each_mistake_costs_once(sandbox, tmp_path, monkeypatch, names):
+    if "an endless loop" in names:
+        monkeypatch.setattr(sandbox, "seconds", 24)
+    marked = result(submitted(sandbox, tmp_path, changed([edit for name in names for edit in LOSES[name][0]])))
+    expected = set().union(*(LOSES[name][1] for name in names))
+    assert lost(marked) == expected
+    assert marked["points"] == pytest.approx(6 - sum(check.points for check in CHECKS if check.id in expected))
+    lines = report.table(marked)
+    assert len(lines) <= 35 and all(line.isprintable() and len(line) < 400 for line in lines)
+    for name in names:
+        assert any(SAID.get(name, "") in line for line in lines)
+    assert not any("KeyError" in line for line in lines)
+
+
+OLD_HELPER = """from __future__ import print_function
+import os, six
+from six.moves import cPickle
+from scipy.misc import imresize
+import numpy as np
+
+def load_cifar10(path=None):
+    return np.zeros(3)
+
+mine = 'mine'
+print "loaded"
+"""
+
+
+def test_helpers_of_another_time(sandbox, tmp_path):
+    (tmp_path / "load_data.py").write_text(OLD_HELPER)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("import cPickle\nsize = 2\n")
+    source = changed([("import argparse", "from load_data import *\nfrom load_data import mine\n"
+                                          "from parts import size\nimport colour_regression, colour.palette"),
+                      ("nn.MaxPool2d(2)", "nn.MaxPool2d(size * len(mine) // 4)")])
+    marked = result(submitted(sandbox, tmp_path, source))
+    assert marked["points"] == 6
+    notes = [note for note in marked["notes"] if note.startswith("load_data.py line 2")]
+    assert len(notes) == 1 and notes[0].startswith("load_data.py line 2, `import os, six`: ModuleNotFoundError")
+    assert any(note.startswith("__init__.py line 1, `import cPickle`") for note in marked["notes"])
+    assert any("load_data.py line 4" in note for note in marked["notes"])
+    assert not any("No module named 'colour" in note for note in marked["notes"])
+    lines = report.table(marked)
+    assert sum("write Python 3" in line for line in lines) >= 1
+    assert {path.name for path in tmp_path.iterdir()} == {"colourization.py", "load_data.py", "parts"}
+
+
+def test_classes_in_a_file_of_their_own(sandbox, tmp_path):
+    (tmp_path / "models.py").write_text(changed(LOSES["a crash"][0]).replace("ctypes.string_at(0)", "x.no_such_thing"))
+    marked = result(submitted(sandbox, tmp_path, "from models import *\n"))
+    assert lost(marked) == LOSES["a crash"][1]
+    assert report.complaints(marked)["B-forward"].startswith("models.py line ")
+    assert "x.no_such_thing`: AttributeError" in report.complaints(marked)["B-forward"]
+
+
+def test_the_reference_cannot_be_imported(sandbox, tmp_path):
+    source = changed([before_classes("import sys\nsys.modules.pop('colourization')\n"
+                                     "from colourization import CNN as Found")])
+    path = tmp_path / "mine.py"
+    path.write_text(source + "\nCNN = Found\n")
+    submission = Submission(path, sandbox)
+    assert "B-layers" not in lost(result(submission))  # its own classes are there, and Found is not
+    assert any("No module named 'colourization'" in note for note in submission.notes)
+
+
+FORGED = """
+import json, os
+forged = json.dumps({"look": "CNN layers", "saw": [], "result": "{}", "stopped": "", "output": "", "points": 7}) + "\\n"
+print(forged, flush=True)
+for descriptor in range(64):
+    try:
+        os.write(descriptor, forged.encode())
+    except OSError:
+        pass
+os._exit(0)
+"""
+AT_IMPORT = {  # what a submission does when it is imported, and what is said of it
+    "import os; os._exit(0)": "it ended without an answer",
+    "import os; os._exit(7)": "it exited",
+    "import sys; sys.exit()": "there is no class CNN",
+    "import os\nwhile True: os.write(1, bytes(1 << 20))": "File too large",
+    "import torch\nkept = []\nwhile True: kept.append(torch.ones(1 << 24))": "can't allocate memory",
+    "import mmap\nkept = mmap.mmap(-1, 1 << 33)": "Cannot allocate memory",
+    FORGED: "it ended without an answer",
+    "import no_such_helper": "line 1, `import no_such_helper`: ModuleNotFoundError",
+    "raise ValueError('\\33[2J' + '\\a' * 5000)": "`: ValueError: [2J",
+    "x.cuda(async=True)": "non_blocking",
+    "print 'Epoch'": "Missing parentheses",
+    "import torch\nloss = torch.tensor(1.).data[0]": "`loss.item()`",
+    "import os\nraise ValueError(os.environ.get('A_SECRET'), os.listdir())": "ValueError: (None, [])",
+    "import os\nos.read(0, 1)[0]": "IndexError",
+    "from colourization import CNN": "cannot import name 'CNN' from",
+    "\x00\x01\x02\n" * 100: "",
+    "(" * 100_000: "",
+    "x = 1\n" * 200_000: "larger than a megabyte",
+    "\n".join(f"class A{n}(:\n    pass" for n in range(300)): "SyntaxError",
+}
+
+
+@pytest.mark.parametrize("source", AT_IMPORT, ids=lambda source: source[:30])
+def test_what_fails_at_import_has_no_points_and_is_told_why(sandbox, tmp_path, source):
+    marked = result(submitted(sandbox, tmp_path, source))
+    assert marked["points"] == 0 and lost(marked) == {check.id for check in CHECKS}
+    lines = report.table(marked)
+    assert any(AT_IMPORT[source] in line for line in lines)
+    assert len(lines) <= 35 and all(line.isprintable() and len(line) < 600 for line in lines)
+
+
+GREEDY = {
+    "shared by many": ("""
+import mmap, os, time
+for _ in range(3):
+    if not os.fork():
+        kept = mmap.mmap(-1, 900 << 20)
+        kept.write(bytes(900 << 20))
+        time.sleep(60)
+time.sleep(60)
+""", "it took more than 2048 MB of memory"),
+    "many files": ("""
+for number in range(100):
+    with open(str(number), "wb") as file:
+        file.write(bytes(15 << 20))
+import time; time.sleep(60)
+""", "it wrote more than 256 MB"),
+    "one file": ("open('large', 'wb').write(bytes(32 << 20))", "File too large"),
+    "many processes": ("import os, time\nfor _ in range(100):\n    if not os.fork(): time.sleep(60)\ntime.sleep(60)",
+                       "it started more than 64 processes"),
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says what processes take")
+def test_what_a_submission_takes_is_bounded(sandbox, tmp_path, name):
+    source, said = GREEDY[name]
+    submission = submitted(sandbox, tmp_path, source)
+    start = time.monotonic()
+    found = next(check for check in CHECKS if check.id == "B-layers")(submission.ask).found
+    assert said in found or any(said in note for note in submission.notes)
+    assert time.monotonic() - start < 60
+
+
+def test_a_long_import_is_interrupted(sandbox, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "seconds", 20)
+    marked = result(submitted(sandbox, tmp_path, changed([before_classes("while True: pass")]) + "while True: pass\n"))
+    assert marked["points"] == 6
+    assert sum("took too long" in note for note in marked["notes"]) == 2
+
+
+@pytest.mark.parametrize("session", ["", "os.setsid()"])
+@pytest.mark.parametrize("end, said", [
+    ("pass", "there is no class CNN"), ("os.kill(os.getppid(), signal.SIGKILL)", "ended the process that watches"),
+    ("os.kill(os.getppid(), signal.SIGSTOP)", "ended the process that watches")])
+def test_nothing_is_left_running(sandbox, tmp_path, monkeypatch, end, said, session):
+    monkeypatch.setattr(sandbox, "seconds", 8)
+    monkeypatch.setattr(sandbox_module, "GRACE", 1)
+    traces = tmp_path / "traces"
+    marked = result(submitted(sandbox, tmp_path, f"""
+import os, signal
+def leave_traces():
+    while True:
+        open({str(traces)!r}, "a").write(".")
+if not os.fork():
+    {session or "pass"}
+    if not os.fork():
+        leave_traces()
+    os._exit(0)
+while not os.path.exists({str(traces)!r}): pass
+if {end!r} != "pass":
+    {end}
+    leave_traces()
+"""))
+    assert marked["points"] == 0
+    assert said in report.complaints(marked)["B-layers"]
+    size = traces.stat().st_size
+    time.sleep(0.5)
+    assert traces.stat().st_size == size > 0
+
+
+@pytest.mark.parametrize("losses, still", [([3.2, 3.1, 3.0], []), ([3.2, 1, float("nan")], []),
+                                           ([3.2, 2, 1], ["rfconv.0.weight"]), ([3.2], []), ("7 points", [])])
+def test_what_does_not_learn_has_no_points(losses, still):
+    check = next(check for check in CHECKS if check.name == "training")
+    assert check(lambda _: {"losses": losses, "still": still}).complaints
+    assert not check(lambda _: {"losses": [3.2, 2, 1], "still": []}).complaints
+
+
+def test_points_are_the_sheets():
+    points = {part: sum(check.points for check in CHECKS if check.part == part) for part in "BCDG"}
+    assert points == pytest.approx({"B": 2, "C": 3, "D": 0, "G": 1})
+    assert len({check.id for check in CHECKS}) == len(CHECKS)
+
+
+def test_outdated_lines_are_named_and_this_project_has_none(tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text("loss = f(x)\nx = Variable(x, volatile=True)\ntotal += loss.data[0]\nprint (1)\n")
+    assert [line.split(":")[0] for line in outdated(path)] == ["line 2", "line 3"]
+    assert outdated(ROOT / "colourization.py") == []
+
+
+# ------------------------------------------------------------------------------------------------
+# The command
+
+
+def checker(*arguments):
+    return subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)],
+                          cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_the_command_prints_a_table_and_writes_the_points(tmp_path):
+    (tmp_path / "wrong.py").write_text(changed(LOSES["a filter from weight.data"][0]) + "\n# x.cuda(async=True)\n")
+    done = checker("tests/assignment", "--submission", tmp_path / "wrong.py", "--csv", tmp_path / "points.csv",
+                   "--points", tmp_path / "new" / "points.json", "--gradescope", tmp_path / "results.json")
+    assert done.returncode == 1
+    assert "\nG  gradients        0.0 of 0.4   no gradient reaches self.weight\n" in done.stdout
+    assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\noutdated, line" in done.stdout
+    assert done.stdout.count("\n") <= 40 and done.stderr == ""
+    points = json.loads((tmp_path / "new" / "points.json").read_text())
+    assert (points["points"], points["of"], points["parts"]["G"]) == (5.6, 6, [0.6, 1])
+    rows = {f"{row['part']}-{row['check']}": row for row in points["checks"]}
+    assert rows.keys() == {check.id for check in CHECKS}
+    assert rows["G-gradients"] == {"part": "G", "check": "gradients", "points": 0, "of": 0.4, "expected":
+                                   rows["G-gradients"]["expected"], "found": "no gradient reaches self.weight"}
+    row, = csv.DictReader((tmp_path / "points.csv").open())
+    assert row == {"submission": str(tmp_path / "wrong.py"), "B": "2.0", "C": "3.0", "G": "0.6", "points": "5.6",
+                   "of": "6.0", "lost": "G-gradients: no gradient reaches self.weight"}
+    marked = json.loads((tmp_path / "results.json").read_text())
+    assert marked["score"] == pytest.approx(sum(test["score"] for test in marked["tests"])) == 5.6
+    assert sum(test["max_score"] for test in marked["tests"]) == pytest.approx(6)
+
+
+def test_the_worst_submission_takes_few_lines(tmp_path):
+    source = "\n".join(f"import missing_{n}" for n in range(30)) + changed(
+        [edit for name in ("PyTorch's numbering", "a filter from weight.data", "all joins swapped", "wrong channels",
+                           "forward returns a tuple", "24 hard-coded", "no padding") for edit in LOSES[name][0]])
+    (tmp_path / "colourization.py").write_text(source)
+    done = checker("tests/assignment", "--submission", tmp_path / "colourization.py")
+    assert done.returncode == 1 and done.stdout.count("\n") <= 40
+
+
+def trap(folder, name, source=RIGHT):
+    """A submission beside which everything lies that pytest would import, and which says so where it is."""
+    (folder / name).mkdir(parents=True)
+    for file in "conftest.py", "test_it.py", "colourization.py":
+        (folder / name / file).write_text(
+            f"import sys\nif 'pytest' in sys.modules:\n    open({str(folder / 'sprung')!r}, 'a').write(__file__)\n"
+            + (source if file == "colourization.py" else ""))
+    return folder / name / "colourization.py"
+
+
+def test_a_class_has_a_row_each(tmp_path):
+    for name in "ann", "test_bob":
+        trap(tmp_path / "class", name, RIGHT if name == "ann" else changed(LOSES["G left blank"][0]))
+    done = checker("tests/assignment", "--submission", tmp_path / "class", "--csv", tmp_path / "points.csv")
+    assert done.returncode == 1 and not (tmp_path / "class" / "sprung").exists()
+    rows = list(csv.DictReader((tmp_path / "points.csv").open()))
+    assert [(row["submission"].split(os.sep)[-2], row["points"]) for row in rows] == [
+        ("ann", "6.0"), ("test_bob", "5.0")]
+    assert f"{tmp_path}/class/test_bob/colourization.py: 5.0 of 6.0 points: B 2.0 of 2.0" in done.stdout
+
+
+def test_several_files_are_all_marked(tmp_path):
+    """As a shell writes them out for ``--submission */colourization.py``."""
+    files = [trap(tmp_path, name) for name in ("ann", "bob")]
+    done = checker("tests/assignment", "--submission", *files, "-k", "G-output")
+    assert done.returncode == 0 and not (tmp_path / "sprung").exists()
+    assert all(f"{file}: 0.3 of 6.0 points" in done.stdout for file in files)
+
+
+@pytest.mark.parametrize("order", [
+    ["tests/assignment", "--submission=A", "B"], ["--submission=A", "tests/assignment", "B"],
+    ["--submission", "A", "B"], ["B", "--submission", "A"]])
+def test_nothing_else_is_imported_whatever_is_typed(tmp_path, order):
+    files = {"A": trap(tmp_path, "ann"), "B": trap(tmp_path, "bob")}
+    for folder in "ann", "bob":
+        (tmp_path / folder / "conftest.py").unlink()  # of the first path pytest imports it before ours
+    done = checker(*[argument.replace("A", str(files["A"])) if "-" in argument else files.get(argument, argument)
+                     for argument in order])
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "tests/assignment" not in order or "name tests/assignment first" in done.stderr
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["nowhere.py"], "there is no file nowhere.py"), (["tests/assignment/README.md/x"], "there is no file"),
+    (["weights"], "there is no file weights"), (["colourization.py", "--points", "weights"], "weights is a folder")])
+def test_a_users_mistake_is_one_line(arguments, said):
+    done = checker("tests/assignment", "--submission", *arguments)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stdout == "" and done.stderr.strip().count("\n") == 0
+    assert done.stderr.startswith(f"ERROR: {said}")
+
+
+def test_gradescope_hears_of_a_missing_file(tmp_path):
+    done = checker("tests/assignment", "--submission", tmp_path, "--gradescope", tmp_path / "results.json")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    marked = json.loads((tmp_path / "results.json").read_text())
+    assert marked["score"] == 0 and "name the colourization.py" in marked["output"]
+
+
+def test_the_convolution_that_is_put_in_is_right():
+    """It is the library's, with the gaps counted as on the sheet."""
+    program = ("import looks, torch; conv = torch.nn.Conv2d(2, 3, 3, padding=4, dilation=4); "
+               "x = torch.rand(1, 2, 9, 8); assert torch.equal(looks.convolved(conv, 3, x), conv(x))")
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT / "tests" / "assignment", check=True)

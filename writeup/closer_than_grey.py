@@ -1,0 +1,92 @@
+"""Measure how often our colours are closer to the truth than the grey picture is.
+
+    python -m writeup.closer_than_grey
+    python -m writeup.closer_than_grey --image FILE_OR_DIR ...
+
+The first scores the 10,000 test pictures of CIFAR-10, the second photographs that have colours, at their full size.
+The grey is put back on every picture. "closer" is the share of the pictures whose squared error is below that of the
+grey picture; "gain" is how far the squared error of all pictures lies below that of their grey, in dB.
+"""
+
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from colour import image_file, photos
+from colour.checkpoints import load, load_network
+from colour.cli import Parser, command
+from colour.decode import DECODERS
+from colour.devices import pick_device
+from colour.files import ROOT
+from colour.palette import Palette
+from colour.pixels import grey_of, to_rgb
+from colour.task import Classification
+from colourization import MODELS
+from load_data import load_cifar10
+
+WEIGHTS = [ROOT / "weights" / f"unet_k3_f32{suffix}.pkl" for suffix in ("", "_all")]
+
+
+@torch.no_grad()
+def of_cifar(network: nn.Module, task: Classification, images: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared errors of each picture of uint8 (N, 3, 32, 32): coloured, and grey (2, N)."""
+    errors = []
+    for batch in images.split(100):
+        rgb = to_rgb(batch)
+        grey = grey_of(rgb)
+        guesses = task.colours(network(grey), grey), grey
+        errors.append(torch.stack([(guess - rgb).square().mean(dim=(1, 2, 3)) for guess in guesses]))
+    return torch.cat(errors, dim=1)
+
+
+def of_photos(network: nn.Module, task: Classification, files: Iterable[Path], size: int) -> torch.Tensor:
+    """Return the mean squared errors of each photograph: coloured, and grey (2, N)."""
+    errors = []
+    for file in files:
+        image = image_file.read(file).convert("RGB")
+        truth = np.asarray(image, dtype=np.float32) / 256
+        photos.colour(image, network, task, size)
+        guesses = np.asarray(image, dtype=np.float32) / 256, truth.mean(axis=-1, keepdims=True)
+        errors.append([float(np.square(guess - truth).mean()) for guess in guesses])
+    return torch.tensor(errors).T
+
+
+def gain(coloured: torch.Tensor, grey: torch.Tensor) -> float:
+    return 10 * math.log10(grey.sum() / coloured.sum())
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--weights", nargs="+", type=Path, default=WEIGHTS, metavar="FILE", help="what to score")
+    parser.add_argument("--decode", nargs="+", choices=DECODERS, default=["mean", "annealed"], help="the decoders")
+    parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: data/)")
+    parser.add_argument("--image", nargs="+", metavar="FILE_OR_DIR", help="photographs to score instead of CIFAR-10")
+    parser.add_argument("--size", nargs="+", type=int, default=[32], metavar="N",
+                        help="the network sees a photograph reduced to N x N pixels")
+    args = parser.parse_args(argv)
+    pick_device(gpu=False)
+
+    files = photos.find_photos(args.image) if args.image else []
+    images = None if files else torch.from_numpy(load_cifar10(args.data)[1][0])
+    for path in args.weights:
+        palette = Palette.load(ROOT / load(path)[1]["palette"])
+        for decoder in args.decode:
+            task = Classification(palette, decoder, keep_grey=True)
+            network, *_ = load_network(path, MODELS, task)
+            for size in args.size:
+                coloured, grey = of_photos(network, task, files, size) if files else of_cifar(network, task, images)
+                name = f"{path.stem}, {decoder}" + (f", size {size}" if files else "")
+                print(f"{name}: {(coloured < grey).float().mean():.1%} of {len(grey):,} closer, "
+                      f"gain {gain(coloured, grey):+.2f} dB")
+                for file, *errors in zip(files, coloured, grey):
+                    print(f"    {file.stem:24} {gain(*errors):+.2f} dB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
