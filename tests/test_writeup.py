@@ -43,8 +43,7 @@ def test_no_measured_number_is_typed_by_hand():
 
 
 def test_every_generated_file_is_used_and_every_used_file_exists():
-    patterns = [name.replace("#1", r"\w+").replace("#2", r"\w+")
-                for name in re.findall(r"generated/([\w.#]+)", TEX)]
+    patterns = [re.sub(r"#\d", r"\\w+", name) for name in re.findall(r"generated/([\w.#]+)", TEX)]
     files = {path.name for path in GENERATED.iterdir() if not path.name.startswith(".")}
     files -= {f"train_{name}.json" for name in TRAININGS}
     files -= {"curve_dunet_e25.dat"}  # kept, not shown
@@ -56,6 +55,7 @@ def test_every_generated_file_is_used_and_every_used_file_exists():
     plain = set(re.findall(r"\{generated/(\w+)\}", BODY))
     names = {file.rsplit(".", 1)[0] for file in files}
     assert strips | acts | plain <= names and len(strips) > 8 and len(acts) == 12
+    assert {name for name in names if name.startswith("strip_")} == strips
 
 
 def test_the_table_of_layers_is_that_of_the_network():
