@@ -22,7 +22,7 @@ from torch import nn
 
 import colour_regression
 from colour import flags, plots
-from colour.checkpoints import load_network, shipped_weights
+from colour.checkpoints import load_network, palette_of, shipped_weights
 from colour.cifar10 import load_horses
 from colour.cli import Parser, command, folder_for, number
 from colour.decode import TEMPERATURE, decode
@@ -94,8 +94,8 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
-    palette = Palette.load(args.colours)
     checkpoint = args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters)
+    palette = Palette.load(args.colours or palette_of(checkpoint))
     network, architecture, sidecar = load_network(checkpoint, NETWORKS, model=args.model, kernel=args.kernel,
                                                   num_filters=args.num_filters)
     name = architecture.model

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from colour import flags, results
-from colour.checkpoints import Architecture, load_network, new_weights, shipped_weights
+from colour.checkpoints import PHOTO_WEIGHTS, Architecture, load_network, new_weights, palette_of, shipped_weights
 from colour.cli import Parser, UserError, command, folder_for
 from colour.datasets import category_name
 from colour.devices import pick_device
@@ -195,13 +195,17 @@ def main(argv: list[str] | None = None) -> int | None:
     job = flags.chosen_job({"--valid": args.valid, "--compare": args.compare, "--image": args.image},
                            default="--train", metrics=args.metrics)
     decoder = args.decode or ("annealed" if job == "--image" else "argmax")
-    task = Classification(Palette.load(args.colours), decoder, args.temperature, args.keep_grey)
-    outdir = folder_for(args.outdir, "--outdir")
     asked = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
+    shipped = shipped_weights(args.model or "CNN", args.kernel, args.num_filters)
+    if job == "--image" and not any(asked.values()):
+        shipped = PHOTO_WEIGHTS
+    weights = args.init if job == "--train" else Path(args.checkpoint or shipped)
+    palette = Palette.load(args.colours or palette_of(weights))
+    task = Classification(palette, decoder, args.temperature, args.keep_grey)
+    outdir = folder_for(args.outdir, "--outdir")
 
     if job in ("--valid", "--image"):
-        path = Path(args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters))
-        network, architecture, _ = load_network(path, MODELS, task, **asked)
+        network, architecture, _ = load_network(weights, MODELS, task, **asked)
         network.to(device)
     if job == "--image":
         from colour import photos
@@ -211,7 +215,7 @@ def main(argv: list[str] | None = None) -> int | None:
     train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
     if job == "--valid":
         picture = outdir / f"eval_{architecture.model}.png"
-        return results.score(network, task, path.stem, train_set, valid_set, picture, args.metrics)
+        return results.score(network, task, weights.stem, train_set, valid_set, picture, args.metrics)
     if job == "--compare":
         # RegressionCNN has the layers of the CNN: this needs nothing from the script that imports this one.
         networks = {"RegressionCNN": lambda kernel, num_filters, _: CNN(kernel, num_filters, 3), **MODELS}

@@ -16,10 +16,11 @@ from torch import nn
 
 from colour.cli import UserError, warn
 from colour.files import ROOT, atomic_write, sha256
-from colour.palette import MAX_COLOURS
+from colour.palette import DEFAULT, MAX_COLOURS
 from colour.task import Task
 from colour.untrusted import load_torch
 
+PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f32_all.pkl"  # have seen more than horses
 MAX_SIDECAR_BYTES = 1 << 25
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before each name
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -41,6 +42,13 @@ def shipped_weights(model: str, kernel: int | None = None, num_filters: int | No
     """Return the path of the weights in weights/ that are used when no checkpoint is given."""
     name = re.sub("(?<=[a-z])(?=[A-Z])", "_", model).lower()  # RegressionCNN: regression_cnn
     return ROOT / "weights" / f"{name}_k{kernel or 3}_f{num_filters or 32}.pkl"
+
+
+def palette_of(path: str | Path | None) -> Path:
+    """Return the palette in colour/ that the sidecar of weights names; the default one if there is none."""
+    name = _load_sidecar(Path(path), warn=lambda message: None).get("palette") if path else None
+    palette = ROOT / str(name)
+    return palette if palette.parent == DEFAULT.parent and palette.is_file() else DEFAULT
 
 
 def new_weights(architecture: Architecture) -> Path:
@@ -102,9 +110,9 @@ def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> N
         file.write(json.dumps({**sidecar, "sha256": sha256(path)}, indent=1).encode() + b"\n")
 
 
-def _load_sidecar(path: Path) -> dict:
+def _load_sidecar(path: Path, warn=warn) -> dict:
     sidecar = sidecar_path(path)
-    if not sidecar.is_file():
+    if not sidecar.is_file() or not path.is_file():
         return {}
     try:
         if sidecar.stat().st_size > MAX_SIDECAR_BYTES:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from colour import augment, palette
+from colour import augment
 from colour.cli import Parser, UserError, folder_for, number
 from colour.decode import DECODERS, TEMPERATURE
 from colour.files import ROOT
@@ -15,8 +15,8 @@ def add_network_flags(group, models: list[str] | None = None) -> None:
     """Add the assignment's flags that say which network; with a checkpoint none of them is needed."""
     if models:
         group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
-        group.add_argument("-c", "--colours", metavar="FILE", default=palette.DEFAULT,
-                           help="the palette, a .npy file (default: colour/colour_kmeans24_cat7.npy)")
+        group.add_argument("-c", "--colours", metavar="FILE", help="the palette, a .npy file (default: the "
+                           "checkpoint's, or colour/colour_kmeans24_cat7.npy)")
     group.add_argument("-k", "--kernel", type=number(int, 1, 31, odd=True), metavar="K",
                        help="size of the square filters, odd (default: the checkpoint's, or 3)")
     group.add_argument("-f", "--num_filters", type=number(int, 1, 4096), metavar="F",
