@@ -1,13 +1,16 @@
-"""Draw what each block of a network makes of one grey horse, and how sure the network is of its colours.
+"""Draw the output of each block of a network for one grey horse, and how unsure the network is of its colours.
 
     python activations.py 7 --model UNet --checkpoint weights/unet_k3_f32.pkl
 
-Part E of the assignment. Writes PNG pictures to outputs/act7/: the horse in grey (input_grey.png) and in colour
-(input.png) and, with the network's name in front, its colouring (UNet_prediction.png), every channel of each block
-(UNet_downconv1.png, ...) and what it is unsure of (UNet_uncertainty.png).
+Part E of the assignment. It writes these PNG pictures to outputs/act7/:
+
+    input_grey.png, input.png    the horse in grey and in colour
+    UNet_prediction.png          the network's colours
+    UNet_downconv1.png, ...      every channel of each block
+    UNet_uncertainty.png         how unsure the network is of each pixel
 """
 
-if __name__ == "__main__":  # before PyTorch, whose import takes seconds
+if __name__ == "__main__":  # first, because importing PyTorch takes seconds
     from colour.cli import exit_on_interrupt
 
     exit_on_interrupt()
@@ -33,7 +36,7 @@ from colour.pixels import grey_of, to_rgb
 from colour.task import Classification, Regression
 from colourization import MODELS
 
-TEMPERATURES = (0.05, 0.2, TEMPERATURE, 0.7, 1)
+SWEEP = (0.05, 0.2, TEMPERATURE, 0.7, 1)
 NETWORKS = {**colour_regression.MODELS, **MODELS}
 
 
@@ -41,8 +44,7 @@ NETWORKS = {**colour_regression.MODELS, **MODELS}
 def capture(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """Run ``network`` on grey pictures (N, 1, H, W) and return the output (N, channels, h, w) of each block by name.
 
-    Forward hooks read the outputs and are always removed: the network
-    itself knows nothing of this.
+    Forward hooks read the outputs, so the network needs no change; they are always removed.
     """
     activations = {}
     with ExitStack() as hooks:
@@ -56,7 +58,7 @@ def capture(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, task: Classification, title: str) -> None:
-    """Draw the sheet of ``plots.uncertainty`` for a picture (1, 3, H, W) and its logits (1, K, H, W)."""
+    """Draw how unsure the network is of each pixel of a picture (1, 3, H, W), by its logits (1, K, H, W)."""
     palette = task.palette
 
     def swept(temperature):
@@ -66,18 +68,18 @@ def draw_uncertainty(path: Path, rgb: torch.Tensor, logits: torch.Tensor, task: 
     grey = grey_of(rgb)
     probabilities = logits.softmax(dim=1)
     entropy = torch.special.entr(probabilities)[0].sum(dim=0) / math.log(2)
-    chance, colour = (values[0] for values in probabilities.topk(min(3, len(palette)), dim=1))  # (3, H, W) each
-    ranks = zip(("first", "second", "third"), chance, palette.rgb(colour), strict=False)
+    chance, label = (values[0] for values in probabilities.topk(min(3, len(palette)), dim=1))  # (3, H, W) each
+    ranks = zip(("first", "second", "third"), chance, palette.rgb(label), strict=False)
     plots.uncertainty(path, [
-        ("What was asked, answered, and how unsure the answer is",
+        ("Input, prediction and entropy",
          [("true colours", rgb[0]), ("grey input", grey[0]), ("prediction", task.colours(logits, grey)[0]),
           ("as a photograph", task.photograph().colours(logits, grey)[0])]),
         ("The most probable colours of each pixel, with their mean probability",
          [(f"{rank}: {chance.mean():.0%}", image) for rank, chance, image in ranks]),
-        ("Mean colour under softmax(logits / T)", [swept(temperature) for temperature in TEMPERATURES]),
+        ("Mean colour under softmax(logits / T)", [swept(temperature) for temperature in SWEEP]),
     ], entropy, math.log2(len(palette)), title,
-        "The mean of several likely colours (T = 1) is none of them. It has the least squared error: "
-        "this is why regression turns brown.")
+        "The mean of several likely colours (T = 1) may be none of them, but it has the least squared error. "
+        "That is why regression gives brown.")
 
 
 def build_parser() -> Parser:
@@ -113,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     plots.picture(folder / "input.png", rgb[0])
     plots.picture(folder / "input_grey.png", grey_of(rgb)[0])
     plots.picture(folder / f"{name}_prediction.png", task.colours(output, grey_of(rgb))[0])
-    print(f"test horse {args.index}, {name} from {display_path(checkpoint)}; in {display_path(folder)}:")
+    print(f"test horse {args.index}, {name} from {display_path(checkpoint)}; wrote to {display_path(folder)}:")
     print(f"input.png, input_grey.png, {name}_prediction.png")
     for block, channels in activations.items():
         plots.sheet(folder / f"{name}_{block}.png", channels[0], f"{name} {block}, horse {args.index}",

@@ -3,7 +3,7 @@
     python colour_regression.py
 """
 
-if __name__ == "__main__":  # before PyTorch, whose import takes seconds
+if __name__ == "__main__":  # first, because importing PyTorch takes seconds
     from colour.cli import exit_on_interrupt
 
     exit_on_interrupt()
@@ -26,7 +26,7 @@ from colourization import MyConv2d
 
 
 class RegressionCNN(nn.Module):
-    """Grey (N, 1, H, W) to RGB (N, 3, H, W); H and W are multiples of 4."""
+    """Map grey (N, 1, H, W) to RGB (N, 3, H, W); H and W must be multiples of 4."""
 
     def __init__(self, kernel: int, num_filters: int):
         super().__init__()
@@ -57,11 +57,11 @@ MODELS = {"RegressionCNN": lambda kernel, num_filters, num_outputs: RegressionCN
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    assignment = parser.add_argument_group("of the assignment")
+    assignment = parser.add_argument_group("flags of the assignment")
     flags.add_network_flags(assignment)
     assignment.add_argument("--checkpoint", metavar="FILE",
-                            help="the weights that are scored, or with --train written after every epoch (default: "
-                                 "weights/regression_cnn_k3_f32.pkl, and outputs/ of the same name)")
+                            help="weights to score (default: weights/regression_cnn_k3_f32.pkl), or the file that "
+                                 "training writes after every epoch (default: outputs/regression_cnn_k<K>_f<F>.pkl)")
     assignment.add_argument("--train", action="store_true", help="train instead of scoring weights")
     flags.add_run_flags(assignment)
     flags.add_training_flags(parser)

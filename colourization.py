@@ -6,7 +6,7 @@ Programming assignment 2 of CSC321 (University of Toronto, 2018), parts B, C, D 
 convolutions, the networks built on them, and their training.
 """
 
-if __name__ == "__main__":  # before PyTorch, whose import takes seconds
+if __name__ == "__main__":  # first, because importing PyTorch takes seconds
     from colour.cli import exit_on_interrupt
 
     exit_on_interrupt()
@@ -56,21 +56,21 @@ class MyConv2d(nn.Module):
 
 
 class MyDilatedConv2d(MyConv2d):
-    """A convolution whose filter is spread out: ``dilation`` empty pixels between neighbouring taps.
+    """Convolve with a filter that has ``dilation`` empty pixels between neighbouring taps.
 
-    Dilation counts the gaps (Yu and Koltun 2015, Figure 1, there counted from 1): 0 is ``MyConv2d``,
-    1 lets the nine weights of a 3x3 filter see 5x5 pixels. No library dilates anything here: the
-    taps are written into a larger filter of zeros, and the gradient flows back through that.
+    Dilation counts the gaps; Yu and Koltun 2015, Figure 1, count one more. With 0 this is ``MyConv2d``; with 1 a 3x3
+    filter sees 5x5 pixels. No library dilates here: the weights are copied into a larger filter of zeros, and the
+    gradient flows back through the copy.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1):
         super().__init__(in_channels, out_channels, kernel_size)
         if dilation < 0:
-            raise ValueError(f"the dilation counts the gaps between taps: at least 0, not {dilation}")
+            raise ValueError(f"the dilation must be at least 0, not {dilation}")
         self.dilation = dilation
 
     def dilated_weight(self) -> torch.Tensor:
-        """The filter with its gaps, (out_channels, in_channels, S, S) where S = k + (k - 1) dilation."""
+        """Return the filter with its gaps, (out_channels, in_channels, S, S) where S = k + (k - 1) dilation."""
         out_channels, in_channels, k, _ = self.weight.shape
         size = k + (k - 1) * self.dilation
         spread = self.weight.new_zeros(out_channels, in_channels, size, size)
@@ -90,8 +90,8 @@ class MyDilatedConv2d(MyConv2d):
 class UpBlock(nn.Sequential):
     """Convolution, upsampling, normalisation, ReLU.
 
-    Upsampling to the nearest only repeats values, so norm and ReLU give the same before it, at a
-    quarter of the work.
+    Nearest upsampling repeats each value four times. Norm and ReLU therefore run before it: the result is the same for
+    a quarter of the work.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ def up_block(conv: nn.Module, channels: int) -> UpBlock:
 
 
 class CNN(nn.Module):
-    """Part B: grey (N, 1, H, W) to logits (N, num_colours, H, W); H and W are multiples of 4."""
+    """Part B: map grey (N, 1, H, W) to logits (N, num_colours, H, W); H and W must be multiples of 4."""
 
     def __init__(self, kernel: int, num_filters: int, num_colours: int):
         super().__init__()
@@ -134,7 +134,7 @@ class CNN(nn.Module):
 
 
 class UNet(nn.Module):
-    """Part C: the CNN with skip connections, each decoder block seeing the encoder's of its size."""
+    """Part C: the CNN with skip connections: each decoder block also gets the encoder output of the same size."""
 
     def __init__(self, kernel: int, num_filters: int, num_colours: int):
         super().__init__()
@@ -172,16 +172,16 @@ MODELS = {"CNN": CNN, "UNet": UNet, "DUNet": DilatedUNet}
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
-    assignment = parser.add_argument_group("of the assignment")
+    assignment = parser.add_argument_group("flags of the assignment")
     flags.add_network_flags(assignment, list(MODELS))
     assignment.add_argument("--checkpoint", metavar="FILE",
-                            help="the weights that --valid reads and that training writes after every epoch "
-                                 "(default: the shipped ones in weights/, and outputs/<network>.pkl)")
+                            help="weights to score (default: the shipped file in weights/), or the file that training "
+                                 "writes after every epoch (default: outputs/<model>_k<K>_f<F>.pkl)")
     assignment.add_argument("--valid", action="store_true", help="score the weights instead of training")
     flags.add_run_flags(assignment)
     training = flags.add_training_flags(parser)
     training.add_argument("--grey_start", action="store_true",
-                          help="start the UNets' last layer from the best guess by a pixel's own grey")
+                          help="initialise the last layer of a UNet to predict the colour from the pixel's grey alone")
     flags.add_data_flags(parser)
     flags.add_decoding_flags(flags.add_result_flags(parser))
     flags.add_photo_flags(parser)
@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int | None:
         picture = outdir / f"eval_{architecture.model}.png"
         return results.score(network, task, weights.stem, train_set, valid_set, picture, args.metrics)
     if job == "--compare":
-        # RegressionCNN has the layers of the CNN: this needs nothing from the script that imports this one.
+        # A CNN with 3 outputs has the layers of RegressionCNN, so there is no circular import.
         networks = {"RegressionCNN": lambda kernel, num_filters, _: CNN(kernel, num_filters, 3), **MODELS}
         picture = outdir / "compare.png"
         return results.compare(args.compare, networks, task, train_set, valid_set, picture, args.metrics)
@@ -230,8 +230,7 @@ def main(argv: list[str] | None = None) -> int | None:
         network = architecture.build(MODELS)
     if args.grey_start:
         if args.init or not isinstance(network, UNet):
-            raise UserError("--grey_start is for a UNet or DUNet that starts from random weights: the grey input "
-                            "joins only their last layer, and --init has set it already")
+            raise UserError("--grey_start needs --model UNet or DUNet, and cannot be combined with --init")
         start_from_grey(network, train_set)
     facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init, args.grey_start)
     checkpoint = Path(args.checkpoint or new_weights(architecture))

@@ -1,4 +1,4 @@
-"""Pictures to learn from, as uint8 arrays: CIFAR-10's horses or all of it, ImageNet32, or a folder of your own.
+"""Load pictures as uint8 arrays: CIFAR-10's horses or all of it, ImageNet32, or a folder of your own.
 
     python load_data.py                      # look at the horses, which come with this project
     python load_data.py --category all       # download CIFAR-10 (170 MB) to data/ and look at it
@@ -18,15 +18,15 @@ __all__ = ["load_category", "load_cifar10", "load_horses"]
 
 @command
 def main(argv=None) -> None:
-    parser = Parser(description="Find or download the pictures, verify them, and say what is there.")
+    parser = Parser(description="Find or download the pictures, verify them, and print what was found.")
     parser.add_argument("--category", default="horse", help="name or number of a category of CIFAR-10, or all")
-    parser.add_argument("--data", metavar="DIR", help="a folder of pictures, or with cifar-10-batches-py/ or its "
-                        "archive, or with ImageNet32's batches (default: the embedded horses; data/ for other "
+    parser.add_argument("--data", metavar="DIR", help="a folder with pictures, with cifar-10-batches-py/, with its "
+                        "archive or with ImageNet32's batches (default: the embedded horses; data/ for other "
                         "categories)")
     args = parser.parse_args(argv)
 
     (x_train, y_train), (x_test, y_test) = choose(args.category, args.data).load()
-    dataset, place, _ = choose(args.category, args.data)  # again, because an archive is a folder by now
+    dataset, place, _ = choose(args.category, args.data)  # again: load() may have unpacked an archive
     print(f"from {place}")
     for name, x in (("x_train", x_train), ("x_test", x_test)):
         print(f"{name:10} {x.dtype} {x.shape}, {x.nbytes / 1e6:.1f} MB")

@@ -1,4 +1,4 @@
-"""The machinery behind the scripts: everything that a student of the assignment does not write or read.
+"""Everything that students of the assignment need neither write nor read.
 
 what a colour is     pixels (bytes to numbers, grey), palette, kmeans, decode, metrics
 learning             task (classification or regression), training (pictures, mini-batches, Recipe, train, evaluate),
@@ -6,6 +6,6 @@ learning             task (classification or regression), training (pictures, mi
 a run on disk        runs (one training: lock, resume, stop, save), checkpoints (weights, sidecar, state)
 pictures in          datasets (one table of what --data can be), split, cifar10, batch_files, picture_folder, image_file
 pictures out         results (tables, strips, comparison), photos, plots
-files                files (whole or not at all), untrusted (reading what strangers sent)
+files                files (atomic writes, locks), untrusted (reads files from strangers safely)
 command line         cli, flags
 """

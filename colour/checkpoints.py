@@ -27,7 +27,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 class Architecture(NamedTuple):
-    """Which network a file holds: a key of the networks it may be, and the arguments that build it."""
+    """Say which network a file holds: its name, and the arguments that build it."""
 
     model: str
     kernel: int
@@ -52,7 +52,7 @@ def palette_of(path: str | Path | None) -> Path:
 
 
 def new_weights(architecture: Architecture) -> Path:
-    """Return where a training without --checkpoint saves: out of the way of the shipped weights."""
+    """Return where a training without --checkpoint saves: in outputs/, so that shipped weights are not overwritten."""
     return ROOT / "outputs" / shipped_weights(*architecture[:3]).name
 
 
@@ -98,7 +98,7 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
         if not torch.isfinite(value).all():
             raise UserError(f"{path} holds numbers that are not finite in {name}: its training diverged, "
                             "train again with a smaller --learn_rate")
-    # A plain dict, without PyTorch's version marks, which ask for counters that older files lack.
+    # Drop PyTorch's version marks: with them, load_state_dict demands counters that older files lack.
     return {WRAPPERS.sub("", name): value for name, value in weights.items()}, _load_sidecar(path)
 
 
@@ -145,9 +145,9 @@ def _save_torch(path: str | Path, contents) -> None:
 def load_network(path: str | Path, networks: dict, task: Task | None = None, *, model: str | None = None,
                  kernel: int | None = None,
                  num_filters: int | None = None) -> tuple[nn.Module, Architecture, dict]:
-    """Build the network that the weights at ``path`` belong to: in eval mode on the CPU, what it is, and the sidecar.
+    """Return the network that the weights at ``path`` belong to (eval mode, CPU), its architecture and the sidecar.
 
-    ``networks`` are those it may be: classes by name, called with kernel, num_filters and num_outputs. What is not
+    ``networks`` are the candidates: classes by name, called with kernel, num_filters and num_outputs. What is not
     given is read off the sidecar ({} if there is none) and the weights: the network is the first whose parameters
     have the names and shapes of the file. Raises ``UserError``, which names the flag, if something given disagrees,
     or if the weights are not for ``task``.
@@ -160,11 +160,11 @@ def load_network(path: str | Path, networks: dict, task: Task | None = None, *, 
     if task is not None:
         task.check(path, sidecar, num_outputs)
     if model not in (None, sidecar.get("model", model)):
-        raise UserError(f"{path} holds a {sidecar['model']}, says its sidecar, not a {model}: "
+        raise UserError(f"{path} holds a {sidecar['model']} according to its sidecar, not a {model}: "
                         f"give --model {sidecar['model']}")
     known = sidecar.get("model", model)
     candidates = {name: Architecture(name, kernel_found, filters_found, num_outputs) for name in networks}
-    # Others only if need be: students have not written all of them yet.
+    # Build others only if needed: students may not have written them yet.
     tried = [known] if known in networks and not _misfit(candidates[known], networks, weights) else networks
     misfits = {name: _misfit(candidates[name], networks, weights) for name in tried}
     fitting = [name for name in tried if not misfits[name]]
@@ -218,7 +218,7 @@ def _misfit(architecture: Architecture, networks: dict, weights: dict[str, torch
 
 
 def _other_network(path: str | Path, why: str) -> UserError:
-    return UserError(f"{path} holds weights of another network ({why}): name some of this project's")
+    return UserError(f"{path} holds weights of another network ({why}): give weights of this project")
 
 
 # ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""From a network's logits to colours. A new way to decode is a function and a row in ``DECODERS``."""
+"""Turn logits into colours. A new way to decode is a function and a row in ``DECODERS``."""
 
 import torch
 
@@ -9,7 +9,7 @@ TEMPERATURE = 0.38  # Zhang, Isola and Efros 2016, "Colorful Image Colorization"
 
 def most_probable(logits: torch.Tensor) -> torch.Tensor:
     """Return the label (N, H, W) of the largest of logits (N, K, H, W), the lower index on a tie."""
-    return logits.max(dim=1).indices  # argmax gives the same, on the CPU at a third of the speed
+    return logits.max(dim=1).indices  # argmax() gives the same, but is three times slower on the CPU
 
 
 def argmax(logits: torch.Tensor, palette: Palette, temperature: float) -> torch.Tensor:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent  # defaults are found here, whatev
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -22,7 +22,7 @@ def sha256(path: str | Path) -> str:
 
 
 def display_path(path: str | Path) -> Path:
-    """A path as a message names it: from the working folder on, where it lies in there."""
+    """Return a path relative to the working folder if it lies there, for messages."""
     path, here = Path(path).resolve(), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

@@ -7,12 +7,13 @@ from colour import augment
 from colour.cli import Parser, UserError, folder_for, number
 from colour.decode import DECODERS, TEMPERATURE
 from colour.files import ROOT
+from colour.results import is_table
 from colour.torchrun import launched
 from colour.training import Recipe
 
 
 def add_network_flags(group, models: list[str] | None = None) -> None:
-    """Add the assignment's flags that say which network; with a checkpoint none of them is needed."""
+    """Add the assignment's flags that choose the network; the weights, if given, make them optional."""
     if models:
         group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
         group.add_argument("-c", "--colours", metavar="FILE", help="the palette, a .npy file (default: the "
@@ -40,7 +41,7 @@ def add_run_flags(group) -> None:
 def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("training")
     group.add_argument("--resume", action="store_true",
-                       help="go on where the training of --checkpoint stopped, or start it if it never began")
+                       help="resume the training of --checkpoint, or start it if there is none")
     group.add_argument("--overwrite", action="store_true", help="replace an existing --checkpoint")
     group.add_argument("--init", metavar="FILE", help="start from these weights instead of random ones")
     group.add_argument("--augment", type=_augmentations, default=Recipe.augment, metavar="LIST",
@@ -66,7 +67,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def add_data_flags(parser: Parser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--data", metavar="DIR",
-                       help="a folder of pictures to learn from, or where CIFAR-10 or ImageNet32 is "
+                       help="a folder of pictures to learn from, or the folder of CIFAR-10 or ImageNet32 "
                             "(default: the embedded horses, or data/)")
     group.add_argument("--category", default="horse", metavar="NAME",
                        help="a CIFAR-10 category by name or number, a label of ImageNet32, or all")
@@ -77,16 +78,16 @@ def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs", help="where pictures go (default: outputs)")
     group.add_argument("--metrics", metavar="FILE.json", help="save the table of scores, too")
     group.add_argument("--keep_grey", action="store_true",
-                       help="shift each predicted colour to the pixel's own grey, which the input tells")
+                       help="keep the predicted colours but take the brightness of each pixel from the input")
     return group
 
 
 def add_decoding_flags(group) -> None:
     group.add_argument("--decode", choices=list(DECODERS),
-                       help="a pixel's most probable colour, the mean colour, or the mean at --temperature "
+                       help="argmax: the most probable colour; mean: the expected one; annealed: that at --temperature "
                             "(default: argmax, and annealed with --image)")
     group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
-                       help="for --decode annealed: towards 0 the most probable colour, 1 the mean")
+                       help="of --decode annealed: near 0 it acts like argmax, 1 is the mean")
     group.add_argument("--compare", nargs="+", metavar="FILE",
                        help="draw and score several weight files on the same horses, regression included")
 
@@ -98,12 +99,12 @@ def add_photo_flags(parser: Parser) -> None:
     # The default was chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows
     # green over whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
     group.add_argument("--size", type=number(int, 4, 1024), default=32, metavar="N",
-                       help="the network sees a photo reduced to as many pixels as N x N; it learnt to tell grass from "
-                            "horse at 32 x 32, and a larger N gives finer colour in smaller, less likely patches")
+                       help="resize a photo to about N x N pixels for the network; 32, its training size, gives the "
+                            "most plausible colours")
 
 
 def chosen_job(asked: dict[str, bool], default: str, metrics: str | None) -> str:
-    """Return which one of the flags in ``asked`` was given, or ``default``.
+    """Return the one flag of ``asked`` that was given, or ``default``.
 
     Raises ``UserError`` for two at once, if torchrun started this for another job than ``--train``, and for
     ``metrics`` with a job that has no scores.
@@ -118,6 +119,8 @@ def chosen_job(asked: dict[str, bool], default: str, metrics: str | None) -> str
         raise UserError("--metrics saves the table of scores, which training and --image do not make: leave it out")
     if metrics:
         folder_for(Path(metrics).parent, "--metrics")
+        if Path(metrics).exists() and not is_table(metrics):
+            raise UserError(f"--metrics {metrics} exists and is not a table of scores: give another name")
     return job
 
 

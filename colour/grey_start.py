@@ -1,4 +1,4 @@
-"""The logistic start: begin the UNets' last layer as the best classifier of a pixel by its own grey."""
+"""Initialise the last layer of a UNet as the best classifier of a pixel's colour by its grey."""
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ NEVER = -20  # logit of a colour that no training pixel has; the largest of the 
 
 
 def start_from_grey(network: nn.Module, pictures: PictureSet) -> None:
-    """Set the last layer, ``network.finalconv``, whose last input channel is the grey picture.
+    """Set ``network.finalconv`` to the logistic regression of the label on grey, its last input channel.
 
-    To tell two dozen brightnesses apart, a linear layer needs weights in the thousands, which training from small
-    random ones does not reach. Multinomial logistic regression on the training pixels finds them at once: 1.00 nats
-    and 61 % for the horses. Training then has only to learn what the surroundings say. It works for any number of
-    colours that occur.
+    To tell two dozen levels of brightness apart, a linear layer needs weights in the thousands. Training from small
+    random weights does not get there. Multinomial logistic regression on the training pixels finds them at once:
+    1.00 nats and 61 % for the horses. Training then only has to learn from the surroundings. Any number of colours
+    may occur; one that does not gets the logit ``NEVER``.
     """
     num_colours, _, kernel, _ = network.finalconv.weight.shape
     levels = 3 * 255 + 1  # of the sum of three bytes
@@ -38,10 +38,10 @@ def _logistic(grey: np.ndarray, label: np.ndarray, weight: np.ndarray) -> tuple[
 
     if (label == label[0]).all():
         return np.zeros(1), np.zeros(1)
-    mean, spread = 0.5, 0.25  # brings grey near to what the solver expects: mean 0, deviation 1
+    mean, spread = 0.5, 0.25  # standardise grey for the solver
     fit = LogisticRegression(C=100, solver="newton-cholesky")
     fit.fit(((grey - mean) / spread)[:, None], label, sample_weight=weight)
     slope, intercept = fit.coef_[:, 0] / spread, fit.intercept_
-    if len(slope) == 1:  # of two labels scikit-learn gives the difference
+    if len(slope) == 1:  # for two labels scikit-learn returns their difference
         slope, intercept = (np.concatenate([-value, value]) / 2 for value in (slope, intercept))
     return slope, intercept - slope * mean

@@ -12,7 +12,7 @@ from colour.pixels import grey_of, to_rgb
 
 BATCH = 250  # pictures that the baselines turn into floats at a time
 LEVELS = 256  # of grey, and of a channel
-CEILING = "palette ceiling"
+ALL_GREY, CEILING = "all-grey picture", "palette ceiling"
 COLUMNS = {  # of the table: the figure, and how to write it
     "accuracy": ("acc", "{:.1%}"),
     "PSNR": ("psnr", "{:.2f} dB"),
@@ -22,7 +22,7 @@ COLUMNS = {  # of the table: the figure, and how to write it
 
 
 class Scores:
-    """Sums over pictures: added batch by batch, divided once by what was seen."""
+    """Add up scores batch by batch, and divide once by what was seen."""
 
     def __init__(self):
         self.pictures = self.values = self.labelled = self.hits = 0
@@ -99,7 +99,7 @@ def baselines(train_images: torch.Tensor, train_labels: torch.Tensor | None, val
     for start in range(0, len(valid_images), BATCH):
         images = valid_images[start:start + BATCH]
         truth, level = to_rgb(images), _grey_level(images)
-        scores["all-grey picture"].add(grey_of(truth).expand_as(truth), truth)
+        scores[ALL_GREY].add(grey_of(truth).expand_as(truth), truth)
         scores["mean colour per grey level"].add(mean_colours[level].permute(0, 3, 1, 2), truth)
         if train_labels is not None:
             labels = valid_labels[start:start + BATCH]

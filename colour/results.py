@@ -1,6 +1,7 @@
-"""What a network makes of the pictures: tables of scores, strips of pictures, the comparison of weight files."""
+"""Score networks and draw what they make of the pictures."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from colour import checkpoints
 from colour.files import atomic_write, display_path
-from colour.metrics import baselines, table
+from colour.metrics import ALL_GREY, baselines, table
 from colour.pixels import grey_of, to_rgb
 from colour.task import Classification, Regression, Task
 from colour.training import PictureSet, evaluate
@@ -18,7 +19,7 @@ SHOWN = 10  # pictures in a strip
 
 @torch.no_grad()
 def colourings(network: nn.Module, task: Task, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what ``network`` makes of the grey of RGB pictures, both (N, 3, H, W): as scored, and as photographs."""
+    """Colour the grey of RGB pictures (N, 3, H, W) twice: as it is scored, and decoded to look like photographs."""
     was_training = network.training
     network.eval()
     grey = grey_of(rgb)
@@ -28,7 +29,7 @@ def colourings(network: nn.Module, task: Task, rgb: torch.Tensor) -> tuple[torch
 
 
 def draw_strip(network: nn.Module, task: Task, path: Path, pictures: PictureSet, title: str) -> None:
-    """Draw the first pictures: the grey input, the truth as the task has it, the prediction, both as photographs."""
+    """Draw the first pictures: grey, truth in palette colours, prediction, true picture, prediction as a photograph."""
     from colour import plots
 
     first = pictures[:SHOWN]
@@ -40,34 +41,41 @@ def draw_strip(network: nn.Module, task: Task, path: Path, pictures: PictureSet,
 
 
 def score(network: nn.Module, task: Task, name: str, train_set: PictureSet, valid_set: PictureSet, picture: Path,
-          metrics: str | None) -> None:
+          metrics_file: str | None) -> None:
     """Print the scores of one network on the validation pictures, among the baselines, and draw the first ones."""
     figures = evaluate(network, valid_set, task)
     summary = task.summary(figures)
     print(summary)
-    report({name: figures}, train_set, valid_set, task, metrics)
+    report({name: figures}, train_set, valid_set, task, metrics_file)
     draw_strip(network, task, picture, valid_set, f"{name}, {summary}")
     print(f"picture in {display_path(picture)}")
 
 
 def report(results: dict[str, dict], train_set: PictureSet, valid_set: PictureSet, task: Task,
-           metrics: str | None) -> None:
-    """Print the scores of networks and of the baselines as a table; also save them as JSON to ``metrics``, if given."""
+           metrics_file: str | None) -> None:
+    """Print the scores of networks and of the baselines as a table, and save them as JSON to ``metrics_file``."""
     rows = {**baselines(train_set.images, train_set.labels, valid_set.images, valid_set.labels, task.palette),
             **results}
     print(table(rows))
-    if metrics:
-        with atomic_write(metrics) as file:
+    if metrics_file:
+        with atomic_write(metrics_file) as file:
             file.write(json.dumps(rows, indent=1).encode() + b"\n")
-        print(f"scores in {display_path(metrics)}")
+        print(f"scores in {display_path(metrics_file)}")
+
+
+def is_table(path: str) -> bool:
+    """Return whether a file is what ``report`` saved."""
+    with suppress(OSError, TypeError, ValueError, RecursionError):
+        return ALL_GREY in dict(json.loads(Path(path).read_bytes()))
+    return False
 
 
 def compare(files: list[str], networks: dict, task: Classification, train_set: PictureSet, valid_set: PictureSet,
-            picture: Path, metrics: str | None) -> None:
-    """Print the scores of several weight files, and draw the same pictures as each of them colours these.
+            picture: Path, metrics_file: str | None) -> None:
+    """Print the scores of several weight files, and draw how each of them colours the same pictures.
 
     ``networks`` has the classes by name, ``RegressionCNN`` among them, whose task is regression. Two files of one
-    name are told apart by their paths.
+    name are labelled by their paths.
     """
     from colour import plots
 
@@ -76,16 +84,16 @@ def compare(files: list[str], networks: dict, task: Classification, train_set: P
     rows, results = [("grey", grey_of(rgb)), ("truth", rgb)], {}
     for path in map(Path, files):
         network, architecture, sidecar = checkpoints.load_network(path, networks)
-        one = Regression(task.keep_grey) if architecture.model == "RegressionCNN" else task
-        one.check(path, sidecar, architecture.num_outputs)
+        own_task = Regression(task.keep_grey) if architecture.model == "RegressionCNN" else task
+        own_task.check(path, sidecar, architecture.num_outputs)
         network.to(first.images.device)
-        pictures = valid_set if one.palette else PictureSet(valid_set.images)
-        figures = evaluate(network, pictures, one)
+        pictures = valid_set if own_task.palette else PictureSet(valid_set.images)
+        figures = evaluate(network, pictures, own_task)
         name = path.stem if [Path(file).stem for file in files].count(path.stem) == 1 else str(path)
         results[name] = figures
-        said = f"colour {figures['colour']:.2f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
-        prediction, photograph = colourings(network, one, rgb)
-        rows += [(f"{name}\n{said}", prediction), ("as a photograph", photograph)]
+        caption = f"colour {figures['colour']:.2f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
+        prediction, photograph = colourings(network, own_task, rgb)
+        rows += [(f"{name}\n{caption}", prediction), ("as a photograph", photograph)]
     plots.comparison(picture, rows)
-    report(results, train_set, valid_set, task, metrics)
+    report(results, train_set, valid_set, task, metrics_file)
     print(f"picture in {display_path(picture)}")

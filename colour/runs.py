@@ -1,4 +1,4 @@
-"""One training on disk: its lock, how it begins or resumes, what it saves, and how it may stop.
+"""Run one training on disk: lock it, start or resume it, save it, stop it.
 
 ``train_and_save`` runs ``training.train`` with a line and a checkpoint after every epoch.
 """
@@ -34,7 +34,7 @@ def command_line(script: str, argv: list[str] | None) -> str:
 
 def facts_of(architecture: checkpoints.Architecture, category: str, holdout: int | None, init: str | None,
              grey_start: bool = False) -> dict:
-    """Return what a sidecar records of a training beside its recipe and palette; ``init`` is a file of weights."""
+    """Return the facts that the sidecar records in addition to recipe and palette; ``init`` is a file of weights."""
     model, kernel, num_filters, _ = architecture
     return {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category, "holdout": holdout,
             "init": init and sha256(init), "grey_start": grey_start}
@@ -60,7 +60,7 @@ class Run:
         """Return what identifies this training."""
         record = {**self.facts, "palette_sha256": task.palette and task.palette.sha256(), **asdict(recipe)}
         if recipe.schedule != "onecycle":
-            del record["epochs"]  # only that schedule is planned for its whole length
+            del record["epochs"]  # only onecycle depends on the number of epochs
         return record
 
 
@@ -82,11 +82,12 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
             return begin(network, recipe, task, run, device)
 
         start, recipe = torchrun.from_rank_zero(begin_alone)
-        # Several processes would have to agree on where to stop: they end at once and lose part of an epoch.
+        # Several processes would have to agree on where to stop: so they stop at once and lose the unfinished epoch.
         stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
         history = start["history"] if start else []
         if torchrun.rank() == 0 and len(history) >= recipe.epochs:
-            print(f"{run.checkpoint} has had its {len(history)} epochs: for more, raise --epochs", file=sys.stderr)
+            print(f"{run.checkpoint} has already trained for {len(history)} epochs: to train longer, raise --epochs",
+                  file=sys.stderr)
         try:
             for state in train(network, train_set, valid_set, recipe, task, start, stop, progress_bar):
                 history = state["history"]
@@ -107,9 +108,16 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
 
 def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torch.device) -> tuple[dict | None, Recipe]:
     """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
-    if not run.resume:
-        may_begin(run.checkpoint, run.overwrite)
+    if run.checkpoint.is_dir():
+        raise UserError(f"--checkpoint {run.checkpoint} is a folder: name a file in it")
+    if run.resume and run.overwrite:
+        raise UserError("--resume goes on with a training, --overwrite replaces it: give one of them")
+    if run.facts["init"] and run.checkpoint.exists() and sha256(run.checkpoint) == run.facts["init"]:
+        raise UserError("--init and --checkpoint are the same weights, which the training would replace: give another "
+                        "--checkpoint")
     state = checkpoints.load_state(run.checkpoint) if run.resume else None
+    if state is None:
+        may_begin(run.checkpoint, run.overwrite)
     if recipe.precision == "auto":
         if state is None:
             precision = "bf16" if devices.has_fast_bf16(device) else "fp32"
@@ -123,14 +131,15 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torc
 
 
 def may_begin(checkpoint: Path, overwrite: bool) -> None:
-    """Raise ``UserError`` if there are weights already, or the state of a training that has saved none yet."""
-    if not overwrite and (Path(checkpoint).exists() or checkpoints.state_path(checkpoint).exists()):
-        raise UserError(f"{checkpoint} exists: to score it give --valid, to replace it --overwrite, "
-                        "to go on training it --resume")
+    """Raise ``UserError`` if a file that the training would write exists, unless ``overwrite`` allows to replace it."""
+    files = [checkpoint, checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint)]
+    if not overwrite and (taken := [file for file in files if Path(file).exists()]):
+        raise UserError(f"{taken[0]} exists: give --valid to score it, --resume to go on training it, "
+                        "or --overwrite to replace it")
 
 
 def check_same(then: dict, now: dict, checkpoint: Path) -> None:
-    """Raise ``UserError``, which names the flag, if the training to resume was another."""
+    """Raise ``UserError``, which names the flag, if the training to resume had other flags."""
     for name in sorted(then.keys() | now.keys()):
         before, after = repr(then.get(name)), repr(now.get(name))  # the file may hold anything
         if before != after:
@@ -153,7 +162,7 @@ def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
 def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
     epoch = len(state["history"])
     if state["done"]:
-        print(f"interrupted in epoch {epoch + 1}, which is saved: {run.how_to_resume}", file=sys.stderr)
+        print(f"interrupted in epoch {epoch + 1}, and saved: {run.how_to_resume}", file=sys.stderr)
         return
     record, digits = state["history"][-1], task.digits
     accuracy = f", Val Acc: {record['val_acc']:.1%}" if "val_acc" in record else ""
@@ -178,7 +187,7 @@ def draw_curve(history: list[dict], task: Task, run: Run) -> None:
 
 def explained(error: BaseException, epochs: int, recipe: Recipe, run: Run) -> BaseException | None:
     """Return what to raise instead of an error in training: it says what is kept and how to go on. None for a bug."""
-    kept = f"{run.checkpoint} is what it was after epoch {epochs}" if epochs else "nothing was saved"
+    kept = f"{run.checkpoint} holds the weights of epoch {epochs}" if epochs else "nothing was saved"
     if isinstance(error, KeyboardInterrupt):
         if torchrun.rank() == 0:
             print(f"interrupted after {epochs} epochs: {run.how_to_resume if epochs else 'nothing was saved yet'}",
@@ -201,7 +210,7 @@ def training_lock(checkpoint: str | Path) -> Iterator[None]:
     checkpoint = Path(checkpoint)
     with locked(checkpoint.with_name(f".{checkpoint.name}.lock")) as free:
         if not free:
-            raise UserError(f"another run is training {checkpoint}: wait for it, or give another --checkpoint")
+            raise UserError(f"another run is training to {checkpoint}: wait for it, or give another --checkpoint")
         for target in checkpoint, checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint):
             for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
                 leftover.unlink()
@@ -221,7 +230,7 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
         caught.append(number)
         restore()
         with suppress(OSError):  # standard error is full
-            os.write(2, b"stopping after this batch (again: at once)\n")  # print() may be what was interrupted
+            os.write(2, b"stopping after this batch (Ctrl-C again: at once)\n")  # print() may be what was interrupted
 
     def restore():
         for number, handler in previous.items():
@@ -239,7 +248,7 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
 
 
 def progress_bar(batches: Iterator, total: int):
-    """Show the batches of an epoch as a bar on standard error while that is a terminal; it goes when done."""
+    """Show the batches of an epoch as a bar on standard error if that is a terminal; it is removed at the end."""
     from tqdm import tqdm
 
     return tqdm(batches, "epoch", total, leave=False, disable=torchrun.rank() > 0 or None, unit="batch")

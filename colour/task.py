@@ -1,7 +1,7 @@
-"""What a network is asked for each pixel: one of the palette's colours (classification), or RGB (regression).
+"""The two tasks: predict one of the palette's colours per pixel (classification), or RGB (regression).
 
-A task knows its labels, its loss, how an output becomes a picture, and how a result is written. Nothing else needs to
-know which of the two it is; where there is no palette, there are no labels.
+A task defines the labels, the loss, how an output becomes a picture, and the text of a result. The rest of the code
+does not ask which task it is; without a palette there are no labels.
 """
 
 from dataclasses import dataclass, replace
@@ -50,7 +50,7 @@ class Classification:
         return keep_grey(rgb, grey) if self.keep_grey else rgb
 
     def photograph(self) -> "Classification":
-        """Return the same task, decoded to look like a photograph: mixed colours, and the grey that the input tells."""
+        """Return the same task, decoded to look like a photograph: mixed colours, and the brightness of the input."""
         return replace(self, decoder="annealed", keep_grey=True)
 
     def summary(self, figures: dict[str, float]) -> str:
@@ -63,9 +63,9 @@ class Classification:
                             "these are regression weights, for colour_regression.py")
         if num_outputs != len(self.palette):
             raise UserError(f"{path} predicts {num_outputs} colours, {self.palette.path} has {len(self.palette)}: "
-                            f"name its palette with --colours")
+                            "give its palette with --colours")
         if sidecar.get("palette_sha256", self.palette.sha256()) != self.palette.sha256():
-            raise UserError(f"{path} was trained with other colours than those of {self.palette.path}: "
+            raise UserError(f"{path} was trained with another palette than {self.palette.path}: "
                             f"give --colours {sidecar.get('palette')}")
 
 

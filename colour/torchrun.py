@@ -33,7 +33,7 @@ def world_size() -> int:
 
 
 def own_gpu() -> torch.device:
-    """Return the GPU of this process: the one with its number among the processes on this machine."""
+    """Return the GPU of this process: its number among the processes on this machine says which."""
     number = int(os.environ["LOCAL_RANK"]) if launched() else torch.cuda.current_device()
     if number >= torch.cuda.device_count():
         raise UserError(f"there are {torch.cuda.device_count()} GPUs here: give that many to --nproc_per_node")
@@ -50,14 +50,14 @@ def share() -> slice:
 def processes(device: torch.device) -> Iterator[None]:
     """Connect the processes of one training: by NCCL between GPUs, else by Gloo.
 
-    If one is lost, the others get a ``RuntimeError`` from their next exchange, or when ``torchrun`` ends them.
+    If one is lost, the others get a ``RuntimeError`` from their next exchange, or when ``torchrun`` sends SIGTERM.
     """
     if not launched():
         yield
         return
 
     def end(number, frame):
-        raise RuntimeError("torchrun ended it")
+        raise RuntimeError("stopped by torchrun")
 
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     before = signal.signal(signal.SIGTERM, end)
@@ -69,7 +69,7 @@ def processes(device: torch.device) -> Iterator[None]:
 
 
 def from_rank_zero(make: Callable):
-    """Call ``make()`` in rank 0 and return its result in all processes; if it raises ``UserError``, all end."""
+    """Call ``make()`` in rank 0 and return its result in all processes; after a ``UserError`` every process exits."""
     if not launched():
         return make()
     answer = [None, None]
@@ -85,7 +85,7 @@ def from_rank_zero(make: Callable):
 
 
 def replicate(network: nn.Module) -> nn.Module:
-    """Return what to call in training instead of ``network``: it averages the gradients over the processes."""
+    """Wrap ``network`` for training, so that its gradients are averaged over the processes."""
     if not launched():
         return network
     for module in network.modules():
@@ -120,7 +120,7 @@ def total(sums: Iterable[float | torch.Tensor]) -> list[float]:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes; gradients flow back to all of them."""
+    """Sum a tensor over the processes; gradients flow back to all of them."""
 
     @staticmethod
     def forward(ctx, x: torch.Tensor) -> torch.Tensor:
@@ -132,7 +132,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the pictures of all processes."""
+    """Normalise over the pictures of all processes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:

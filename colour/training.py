@@ -1,4 +1,4 @@
-"""Learning: pictures on the device, mini-batches, ``train`` and ``evaluate``. The same for both tasks."""
+"""Train and evaluate a network, for classification and regression alike."""
 
 import itertools
 import math
@@ -41,7 +41,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures as they stay on the device: as bytes, which become floats a batch at a time."""
+    """Hold pictures on the device as bytes; a batch at a time becomes floats."""
 
     images: torch.Tensor  # uint8 (N, 3, H, W)
     labels: torch.Tensor | None = None  # uint8 (N, H, W); None in regression
@@ -53,7 +53,7 @@ class PictureSet:
         return PictureSet(self.images[index], None if self.labels is None else self.labels[index])
 
     def augmented(self, names: tuple[str, ...], generator: torch.Generator) -> "PictureSet":
-        """Return a copy moved at random; labels ride along as a fourth channel, so they move with their pictures."""
+        """Return a copy moved at random; labels are a fourth channel, so they move with their pictures."""
         if self.labels is None:
             return PictureSet(augmented(self.images, names, generator))
         pixels = augmented(torch.cat([self.images, self.labels[:, None]], dim=1), names, generator)
@@ -64,8 +64,8 @@ def load_sets(category: str, data_dir: str | None, holdout: int | None, device: 
               task: Task) -> tuple[PictureSet, PictureSet]:
     """Load the training and the validation set onto ``device``, labelled for ``task``.
 
-    The validation set is the test set or, with ``holdout``, that many pictures off the end of the training set, which
-    is shorter by them. Raises ``UserError`` if that leaves nothing to train on.
+    The validation set is the test set or, with ``holdout``, the last ``holdout`` training pictures, which are then not
+    trained on. Raises ``UserError`` if that leaves nothing to train on.
     """
     x_train, x_valid = load_category(category, data_dir)
     if holdout is not None:
@@ -109,7 +109,7 @@ class Tally:
 
     @torch.no_grad()
     def add(self, loss: torch.Tensor, pixels: int, guess: torch.Tensor | None, labels: torch.Tensor | None) -> None:
-        """Count a batch: its mean loss a pixel and, in classification, the pixels whose guess is their label."""
+        """Count a batch: its mean loss per pixel and, in classification, the pixels that are labelled right."""
         if not pixels:  # the mean loss over nothing is not a number
             return
         self.loss = self.loss + loss.detach() * pixels
@@ -126,7 +126,7 @@ class Tally:
             state[name] for name in ("loss", "correct", "pixels", "classified"))
 
     def check(self, where: str) -> None:
-        """Raise ``FloatingPointError``, which says ``where``, if the loss is not finite."""
+        """Raise ``FloatingPointError`` if the loss is not finite; ``where`` ends its message."""
         if not math.isfinite(self.loss):
             raise FloatingPointError(f"the loss is no longer finite {where}")
 
@@ -138,9 +138,9 @@ class Tally:
 
 @torch.no_grad()
 def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: int = 100) -> dict[str, float]:
-    """Return the mean ``loss`` a pixel, in classification the accuracy ``acc``, and the figures of ``Scores``.
+    """Return the mean ``loss`` per pixel, in classification the accuracy ``acc``, and the figures of ``Scores``.
 
-    In eval mode, and always in float32: weights score the same wherever they are scored.
+    It runs in eval mode and in float32, so that a score does not depend on the training precision.
     """
     was_training = network.training
     network.eval()
@@ -164,8 +164,8 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
           progress: Callable = lambda batches, total: batches) -> Iterator[dict]:
     """Train ``network`` in place with Adam and yield the training state after every epoch.
 
-    Pass a state as ``state`` to go on from it as if nothing had happened. It holds the state dict of ``model``, the
-    moments of ``optimizer``, and ``history``, one dict an epoch: loss, val_loss, val_colour (dB), seconds and, in
+    Pass a state as ``state`` to resume from it exactly. It holds the state dict of ``model``, the
+    moments of ``optimizer``, and ``history``, one dict per epoch: loss, val_loss, val_colour (dB), seconds and, in
     classification, acc and val_acc in [0, 1]. ``progress(batches, total)`` may wrap the batches of an epoch in a
     bar. Once ``stop()`` is true, the batch is finished and the last state is in the middle of an epoch: after
     ``done`` batches, with their ``tally``. Raises ``FloatingPointError`` if a loss is not finite.
@@ -189,7 +189,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
     for epoch in range(len(history), recipe.epochs):
         start = time.perf_counter()
-        shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # only its lower 32 bits count
+        shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # it uses only the lower 32 bits
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
         for rgb, labels in progress(itertools.islice(batches, done, None), steps - done):
@@ -218,7 +218,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
 def make_optimizer(network: nn.Module, recipe: Recipe, steps: int):
     """Return the optimizer and the schedule of its learning rate, for ``steps`` batches an epoch."""
-    # AdamW is Adam when the weights do not decay, and decays them independently of the gradient.
+    # Without weight decay AdamW is Adam; with it, the decay does not depend on the gradient.
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learn_rate, weight_decay=recipe.weight_decay,
                                   fused=True)
     if recipe.schedule == "onecycle":
@@ -235,7 +235,7 @@ def wind_forward(scheduler, steps: int) -> None:
 
 
 def validate(network: nn.Module, valid_set: PictureSet, task: Task, epoch: int) -> dict[str, float]:
-    """Return ``val_loss``, ``val_colour`` and perhaps ``val_acc``; raises ``FloatingPointError`` for a loss of NaN."""
+    """Return ``val_loss``, ``val_colour`` and perhaps ``val_acc``; raise ``FloatingPointError`` for a loss of NaN."""
     figures = evaluate(network, valid_set, task)
     if not math.isfinite(figures["loss"]):
         raise FloatingPointError(f"the validation loss is no longer finite after epoch {epoch + 1}")

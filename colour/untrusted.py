@@ -170,7 +170,7 @@ def load_torch(path: Path, what: str):
 
     if not path.is_file():
         raise UserError(f"{path} is a folder, not a file of weights" if path.is_dir() else
-                        f"there is no file {path}: check the name after --checkpoint, or train first")
+                        f"there is no file {path}: check the name, or train first")
     if not 0 < path.stat().st_size <= MAX_TORCH_BYTES:
         raise UserError(f"{path} is {'empty' if not path.stat().st_size else 'too large'}: it cannot hold {what}")
     data = path.read_bytes()
