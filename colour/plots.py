@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
+from unittest import mock
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -69,7 +69,7 @@ def lend_matplotlib() -> Iterator[object]:
     # While it is imported, matplotlib reads a backend from the environment, as Jupyter exports it, and a file of
     # settings from the working folder or from where the environment says.
     here = os.getcwd()
-    with patch.dict(os.environ, MPLBACKEND="agg", MATPLOTLIBRC=os.devnull), warnings.catch_warnings():
+    with mock.patch.dict(os.environ, MPLBACKEND="agg", MATPLOTLIBRC=os.devnull), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.chdir(ROOT / "colour")
         try:
