@@ -10,6 +10,7 @@ import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -48,10 +49,9 @@ class File(NamedTuple):
 def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Load the pictures at any depth in ``folder``: x_train, x_test as uint8 (N, 3, 32, 32), each sorted by name.
 
-    One in six is a test picture, see ``is_test``. Pictures without colour, which have none to teach, and unreadable
-    ones are left out with a warning. The result is kept in ``cache_folder`` until the name, size or date of a file
-    changes, or an unreadable file can be read. Raises ``UserError`` if fewer than ``FEWEST`` pictures are left, or
-    none to train on or to test with.
+    One in six is a test picture, see ``is_test``. Pictures without colour and unreadable ones are left out with a
+    warning. The result is kept in ``cache_folder`` until the name, size or date of a file changes, or an unreadable
+    file can be read. Raises ``UserError`` if fewer than ``FEWEST`` pictures are left, or none to train or to test with.
     """
     files = find_pictures(folder)
     if not files:
@@ -60,10 +60,8 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     key = hashlib.sha256(repr(facts).encode()).digest()
     place = os.fsencode(os.path.realpath(folder))
     cache = cache_folder() / f"pictures-{hashlib.sha256(place).hexdigest()[:16]}.npz"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's; set here because the setting is not for one thread alone
-        x, fates = _load(cache, key, files) or _make(cache, key, files)
-
+    warnings.filterwarnings("ignore", module="PIL")  # before threads begin
+    x, fates = _load(cache, key, files) or _make(cache, key, files)
     too_large = f"or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
     for fate, what in (UNREADABLE, f"which cannot be read {too_large}"), (GREY, "which have no colour"):
         _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, what)
@@ -163,18 +161,15 @@ def _warn_left_out(names: list[str], total: str, folder: str | Path, why: str) -
 
 def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray] | None:
     """Return what ``_make`` cached, or None if that is missing, damaged, or out of date."""
-    try:
+    with suppress(Exception):  # a damaged zip file can raise anything
         arrays = load_npz(cache, max_bytes=(3 * SIDE * SIDE + 1) * len(files) + 4096)
-        if arrays["key"].tobytes() != key:
-            return None
         x, fates = arrays["x"], arrays["fates"]
-    except Exception:  # a damaged zip file can raise anything
-        return None
-    right = fates.shape == (len(files),) and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE)
-    if not right or not x.dtype == fates.dtype == np.uint8:
-        return None
-    retried = (shrink(files[i].path) for i in np.flatnonzero(fates == UNREADABLE))  # a drive may be back
-    return (x, fates) if all(np.array_equal(result, UNREADABLE) for result in retried) else None
+        right = arrays["key"].tobytes() == key and fates.shape == (len(files),) and fates.dtype == x.dtype == np.uint8
+        if right and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE):
+            retried = (shrink(files[i].path) for i in np.flatnonzero(fates == UNREADABLE))  # a drive may be back
+            if all(np.array_equal(result, UNREADABLE) for result in retried):
+                return x, fates
+    return None
 
 
 def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
@@ -188,10 +183,9 @@ def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.nd
     with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
         results = pool.imap(shrink, (file.path for file in files), chunksize=16)
         for i, result in enumerate(tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")):
-            if isinstance(result, int):
-                fates[i] = result
-            else:
-                fates[i], x[used] = USED, result
+            fates[i] = result if isinstance(result, int) else USED
+            if fates[i] == USED:
+                x[used] = result
                 used += 1
     x = x[:used]
     try:
