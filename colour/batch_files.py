@@ -5,6 +5,7 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,16 +29,8 @@ OTHER_EDITIONS = {  # data that is not read here, and the names of its files and
 }
 
 
-class Labelled(NamedTuple):
-    x: np.ndarray  # pictures, uint8 (N, 3, 32, 32)
-    y: np.ndarray  # their labels, int64 (N,)
-
-
-class Split(NamedTuple):
-    """What every data set is loaded as."""
-
-    train: Labelled
-    test: Labelled
+Labelled = tuple[np.ndarray, np.ndarray]  # pictures, uint8 (N, 3, 32, 32), and their labels, int64 (N,)
+Split = tuple[Labelled, Labelled]  # what every data set is loaded as: to train on and to test with
 
 
 class Batches(NamedTuple):
@@ -63,15 +56,14 @@ def load_imagenet32(folder: str | Path) -> Split:
     """
     batches = Batches("ImageNet32", None, IMAGENET32_MAX_BYTES, IMAGENET32_LABELS, "download it again")
     found = {path.name: path for path in reversed(find_batches(folder, IMAGENET32_TRAIN + IMAGENET32_TEST))}
-    return Split(*(read_batches([found[name] for name in names if name in found] or [Path(folder, names[0])], batches)
-                   for names in (IMAGENET32_TRAIN, IMAGENET32_TEST)))
+    return tuple(read_batches([found[name] for name in names if name in found] or [Path(folder, names[0])], batches)
+                 for names in (IMAGENET32_TRAIN, IMAGENET32_TEST))
 
 
 def find_batches(top: str | Path, names: Iterable[str]) -> list[Path]:
     """Return the batch files with these names in ``top`` and up to two levels below it, the nearest first.
 
-    There are none unless one of the files begins as a pickle: other things may have such a name. Hidden folders are
-    skipped.
+    Returns none unless a file begins as a pickle: other things may have such a name. Skips hidden folders.
     """
     below = sorted(glob.glob("*/", root_dir=top)) + sorted(glob.glob("*/*/", root_dir=top))
     paths = (Path(top, folder, name) for folder in ("", *below) for name in names)
@@ -80,11 +72,9 @@ def find_batches(top: str | Path, names: Iterable[str]) -> list[Path]:
 
 
 def _is_pickle(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return bool(PICKLE.match(file.read(2)))
-    except OSError:
-        return True  # reading it later says why it cannot be read
+    with suppress(OSError), open(path, "rb") as file:
+        return bool(PICKLE.match(file.read(2)))
+    return True  # reading it later says why it cannot be read
 
 
 def other_edition(path: Path) -> str | None:
@@ -97,7 +87,7 @@ def other_edition(path: Path) -> str | None:
 def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
     """Read the pictures and labels of batch files, one file at a time beside the result.
 
-    Nothing that the files name is imported or called. Raises ``UserError`` if one is missing or damaged.
+    Raises ``UserError`` if one is missing or damaged.
     """
     size = sum(min(path.stat().st_size, batches.max_bytes) for path in paths if path.exists())
     x = np.empty((size // (3 * 32 * 32), 3, 32, 32), np.uint8)  # at least as many as there are; the rest stays unused
@@ -107,8 +97,8 @@ def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
         pictures, labels = _read_batch(path, batches)
         part = slice(n, n := n + len(labels))
         x[part], y[part] = pictures, labels
-        del pictures, labels
-    return Labelled(x[:n], y[:n])
+        del pictures, labels  # before the next file is read
+    return x[:n], y[:n]
 
 
 def _read_batch(path: Path, batches: Batches) -> Labelled:
@@ -126,4 +116,4 @@ def _read_batch(path: Path, batches: Batches) -> Labelled:
             raise ValueError(f"its labels are not {len(x):,} numbers from {numbers[0]} to {numbers[-1]}")
     except Exception as error:  # a pickle of something else can raise anything
         raise UserError(f"{path} is missing or is not a batch of {dataset} ({brief(error)}): {remedy}") from error
-    return Labelled(x.reshape(-1, 3, 32, 32), y)
+    return x.reshape(-1, 3, 32, 32), y

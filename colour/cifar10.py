@@ -20,9 +20,9 @@ CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "h
 HORSE = CATEGORIES.index("horse")
 HORSES = ROOT / "data" / "cifar10_horses.npz"
 HORSES_MAX_BYTES = 32 << 20  # twice its size
-HORSES_SHA256 = {  # of the raw bytes of each array
-    "x_train": "1c80652eb2ff6ba7c11b4ffef7eafd39579e2bba4307757d546bba48817af5d9",
-    "x_test": "83eea4a15f3807217b1f3906af46e3fd97f62324acb5c70225def6e8df43892f",
+HORSES_SHA256 = {  # of the raw bytes, uint8 in C order
+    ("x_train", (5000, 3, 32, 32)): "1c80652eb2ff6ba7c11b4ffef7eafd39579e2bba4307757d546bba48817af5d9",
+    ("x_test", (1000, 3, 32, 32)): "83eea4a15f3807217b1f3906af46e3fd97f62324acb5c70225def6e8df43892f",
 }
 
 FOLDER = "cifar-10-batches-py"
@@ -34,45 +34,38 @@ BATCH_MAX_BYTES = 64 << 20  # twice the size of a batch: a larger file is neithe
 
 
 class Source(NamedTuple):
-    """Where the archive is, and its size in bytes and SHA-256."""
+    """An archive. The defaults are CIFAR-10's; its web page states the MD5: c58f30108f718f92721af3b95e74349a."""
 
-    url: str
-    size: int
-    sha256: str
+    url: str = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+    size: int = 170_498_071  # bytes
+    sha256: str = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 
 
-CIFAR10 = Source(  # its web page states the MD5: c58f30108f718f92721af3b95e74349a
-    url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    size=170_498_071,
-    sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-)
+CIFAR10 = Source()
 
 
 def load_horses(path: str | Path = HORSES) -> tuple[np.ndarray, np.ndarray]:
     """Load the horses that come with this project: uint8 (5000, 3, 32, 32) for training, (1000, 3, 32, 32) for testing.
 
-    Raises ``UserError`` if the file is missing or a single byte of a picture has changed.
+    Raises ``UserError`` if the file is missing or any byte of a picture has changed.
     """
     try:
         arrays = load_npz(path, max_bytes=HORSES_MAX_BYTES)
-        for name, count in ("x_train", 5000), ("x_test", 1000):
+        for (name, shape), digest in HORSES_SHA256.items():
             array = arrays[name]
-            if (array.shape, array.dtype) != ((count, 3, 32, 32), np.uint8):
-                raise ValueError(f"{name} is {array.dtype} {array.shape}")
-            if hashlib.sha256(array).hexdigest() != HORSES_SHA256[name]:
-                raise ValueError(f"the SHA-256 of {name} is wrong")
+            if array.dtype != np.uint8 or array.shape != shape or hashlib.sha256(array).hexdigest() != digest:
+                raise ValueError(f"{name} has other bytes")
+        return arrays["x_train"], arrays["x_test"]
     except Exception as error:  # a damaged zip file can raise anything
         raise UserError(f"{path} is missing or damaged ({brief(error)}): restore it with "
                         "'git checkout data/cifar10_horses.npz'") from error
-    return arrays["x_train"], arrays["x_test"]
 
 
 def load_cifar10(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Split:
     """Load all of CIFAR-10: ``(x_train, y_train), (x_test, y_test)``.
 
     The pictures are uint8 (50000, 3, 32, 32) and (10000, 3, 32, 32), the labels int64 (50000,) and (10000,) from 0
-    to 9. ``find`` says where they are looked for. Raises ``UserError`` if they are neither there nor can be
-    downloaded, or are damaged.
+    to 9. Raises ``UserError`` if they are not where ``find`` looks and cannot be downloaded, or are damaged.
     """
     place = find(data_dir, source)
     if place is None:
@@ -98,7 +91,7 @@ def find(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Path |
     for path in archive, *sorted(place.glob("*gz")):
         if path.is_file() and (path == archive or path.stat().st_size == source.size):
             return path
-    return archive if _part(archive).is_file() or place.resolve() == default.resolve() else None
+    return archive if Path(f"{archive}.part").is_file() or place.resolve() == default.resolve() else None
 
 
 def load(place: Path, source: Source = CIFAR10) -> Split:
@@ -115,7 +108,7 @@ def load(place: Path, source: Source = CIFAR10) -> Split:
         if not folder.is_dir():
             _unpack(place, folder)
     batches = Batches("CIFAR-10", BATCH_LENGTH, BATCH_MAX_BYTES, range(10), f"unpack {ARCHIVE} again")
-    return Split(*(read_batches([folder / name for name in names], batches) for names in (TRAIN_BATCHES, TEST_BATCHES)))
+    return tuple(read_batches([folder / name for name in names], batches) for names in (TRAIN_BATCHES, TEST_BATCHES))
 
 
 def _is_archive(path: Path, source: Source) -> bool:
@@ -124,9 +117,7 @@ def _is_archive(path: Path, source: Source) -> bool:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack the regular files of the verified archive with known names to ``folder``, which appears when complete."""
-    import gzip
     import tarfile
-    import zlib
 
     batches = [f"{FOLDER}/{name}" for name in TRAIN_BATCHES + TEST_BATCHES]
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}.") as temporary:
@@ -139,7 +130,9 @@ def _unpack(archive: Path, folder: Path) -> None:
                             and member.isreg() and member.size <= BATCH_MAX_BYTES):
                         with open(Path(temporary, member.name), "wb") as file:
                             shutil.copyfileobj(tar.extractfile(member), file)
-        except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError) as error:
+        except Exception as error:  # a damaged archive can raise anything
+            if getattr(error, "errno", None):  # a full disk, for example
+                raise
             raise UserError(f"{archive} is damaged ({brief(error)}): download it again") from error
         if missing := [name for name in batches if not Path(temporary, name).exists()]:
             raise UserError(f"{archive} has no proper file {missing[0]}: download it again")
@@ -158,7 +151,7 @@ def download(target: Path, source: Source = CIFAR10, timeout: float = 60) -> Non
     """
     from http.client import HTTPException
 
-    part = _part(target)
+    part = Path(f"{target}.part")
     by_hand = f"or download {source.url} in another way and put it at {target}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +159,8 @@ def download(target: Path, source: Source = CIFAR10, timeout: float = 60) -> Non
                     waiting="waiting for another process that is downloading the same file"):
             if target.exists():  # downloaded while this process waited
                 return
-            print(f"downloading {source.url}, {source.size / 1e6:.0f} MB: the server is slow and this can take an "
-                  "hour; you may stop it at any time, the next run resumes it", file=sys.stderr)
+            print(f"downloading {source.url}, {source.size / 1e6:.0f} MB: this can take an hour; you may stop it at "
+                  "any time, the next run resumes it", file=sys.stderr)
             _fetch(part, source, timeout)
             if not _is_archive(part, source):
                 part.unlink()
@@ -177,10 +170,6 @@ def download(target: Path, source: Source = CIFAR10, timeout: float = 60) -> Non
     except (OSError, HTTPException) as error:
         raise UserError(f"the download failed ({brief(error).strip('<>')}): run this again to go on, "
                         f"{by_hand}") from error
-
-
-def _part(archive: Path) -> Path:
-    return archive.with_name(archive.name + ".part")
 
 
 def _fetch(part: Path, source: Source, timeout: float) -> None:

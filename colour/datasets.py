@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from colour import batch_files, cifar10
-from colour.batch_files import Labelled, Split
+from colour.batch_files import Split
 from colour.cli import UserError
 
 DEFAULT_CATEGORY = "horse"  # in data without horses it means all pictures
@@ -35,7 +35,7 @@ class DataSet(NamedTuple):
         if text in ("all", DEFAULT_CATEGORY):
             return None
         where = f" in {data_dir}" if data_dir else ""
-        names = f"{', '.join(self.names)} or " if self.names else ""
+        names = "".join(f"{name}, " for name in self.names)
         choices = f" or give {names}a label, {self.labels[0]} to {self.labels[-1]}" if self.labels else ""
         raise UserError(f"{str(category)!r} is no category of {self.name}{where}: leave out --category{choices}")
 
@@ -54,7 +54,7 @@ def _load_pictures(folder: Path) -> Split:
 
 def of_one_label(x_train: np.ndarray, x_test: np.ndarray, label: int = 0) -> Split:
     """Give all pictures, uint8 (N, 3, 32, 32), the same label."""
-    return Split(*(Labelled(x, np.full(len(x), label, np.int64)) for x in (x_train, x_test)))
+    return tuple((x, np.full(len(x), label, np.int64)) for x in (x_train, x_test))
 
 
 CIFAR10 = DataSet("CIFAR-10", cifar10.find, cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
@@ -78,7 +78,7 @@ class Choice(NamedTuple):
         """Load them. Raises ``UserError`` if there are none to train on or to test with, or the data is damaged."""
         split = self.dataset.load(self.place)
         if self.label is not None:
-            split = Split(*(Labelled(x[y == self.label], y[y == self.label]) for x, y in split))
+            split = tuple((x[y == self.label], y[y == self.label]) for x, y in split)
         if not all(len(y) for _, y in split):
             raise UserError(f"{self.place} has no pictures of category {self.label} to train on or to test with: "
                             "choose another")
@@ -103,8 +103,8 @@ def load_category(
     Without ``data_dir`` the horses come from the embedded file, other categories from CIFAR-10 in ``data/``, which is
     downloaded if need be. Raises ``UserError`` if there are no such pictures.
     """
-    split = choose(category, data_dir).load()
-    return split.train.x, split.test.x
+    (x_train, _), (x_test, _) = choose(category, data_dir).load()
+    return x_train, x_test
 
 
 def category_name(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> str:

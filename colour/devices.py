@@ -84,12 +84,7 @@ def bf16(network: nn.Module, device: torch.device) -> Iterator[None]:
     """
     *_, last = network.children()
     forward = last.forward
-
-    def in_float32(x):
-        with torch.autocast(device.type, enabled=False):
-            return forward(x.float())
-
-    last.forward = in_float32
+    last.forward = torch.autocast(device.type, enabled=False)(lambda x: forward(x.float()))
     try:
         with torch.autocast(device.type, torch.bfloat16):
             yield
@@ -100,8 +95,8 @@ def bf16(network: nn.Module, device: torch.device) -> Iterator[None]:
 def has_fast_bf16(device: torch.device) -> bool:
     """Tell whether convolutions are faster in bfloat16: GPUs say so, CPUs are timed.
 
-    The features of a CPU are not enough: some with AVX512-BF16 are twice as fast as in float32, others half as fast.
-    One thread is timed, because its times hardly change beside other work.
+    Some CPUs with AVX512-BF16 are twice as fast as in float32, others half as fast. One thread is timed, because its
+    times hardly change beside other work.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -96,8 +96,7 @@ class Palette:
     def _nearest(self, colours: torch.Tensor) -> torch.Tensor:
         """Find the nearest centre, int16 (N,), of colours (N, 3) in bytes.
 
-        The squared distance of x to a centre c is |x|^2 - 2 x.c + |c|^2. Its first term is the same for all centres,
-        so the nearest one has the largest x.c - |c|^2 / 2.
+        The squared distance of x to a centre c is |x|^2 - 2 x.c + |c|^2: the nearest has the largest x.c - |c|^2 / 2.
         """
         centres = torch.from_numpy(self.centres).double()  # their products with bytes are exact
         offsets = centres.square().sum(dim=1) / -2

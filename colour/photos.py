@@ -30,8 +30,6 @@ from colour.files import atomic_write, display_path, sha256
 from colour.picture_folder import find_pictures
 from colour.task import Task
 
-# Chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows green over
-# whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
 TILE = 512  # pixels; three channels of floats for one are 3 MB
 RADIUS, EPSILON = 1, 1e-3  # of the guided filter: pixels of the network's picture, squared grey in [0, 1]
 COMPARE_WIDTH, GAP = 1600, 8  # pixels
@@ -127,7 +125,10 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
 
 
 def colour(image: Image.Image, network: nn.Module, task: Task, size: int = 32) -> None:
-    """Colour an RGB or RGBA picture in place; ``network``, in eval mode, sees it on about size x size pixels."""
+    """Colour an RGB or RGBA picture in place; ``network``, in eval mode, sees it on about size x size pixels.
+
+    32 is chosen by eye on 13 photographs: from 64 on, skies and meadows broke up into patches of other colours.
+    """
     small = _reduced(image, size / math.sqrt(image.width * image.height))
     grey = np.asarray(small.convert("RGB"), dtype=np.float32).mean(axis=-1) / 256
     tint(image, guided(grey, chroma_of(network, task, grey)))
@@ -170,7 +171,7 @@ def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: P
 
 
 def _free_paths(path: Path, outdir: Path, suffix: str, taken: set[str]) -> tuple[Path, Path]:
-    """Return where result and comparison of a photo go, and add these paths to those that are ``taken``."""
+    """Return where result and comparison of a photo go; add these paths to ``taken``."""
     stem, digest = path.stem, sha256(path)
     while len(os.fsencode(stem)) > LONGEST:
         stem = stem[:-1]
@@ -191,9 +192,8 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
                  size: int = 32) -> int:
     """Colour the photos in ``paths``, files and folders, one by one; a faulty one is reported and skipped.
 
-    Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is taken by an input,
-    by a result of another photo, now or in an earlier run, or by a file that is no result. Returns the exit status,
-    1 if a photo failed. Raises ``UserError`` as ``find_photos`` does.
+    Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is an input or not an
+    earlier result of this photo. Returns the exit status, 1 if a photo failed. Raises ``UserError`` as ``find_photos``.
     """
     from tqdm import tqdm
 

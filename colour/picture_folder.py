@@ -29,7 +29,7 @@ DECODED = 3 * SIDE  # JPEGs are decoded no smaller: from here on our filter is b
 FEWEST = 12
 USED, GREY, UNREADABLE = range(3)  # what became of a file
 THREADS = 4  # at most, because each may hold a picture of 50 megapixels: 0.2 to 0.4 GB
-EDITION = 2  # to be raised when other pixels are made of the same files: caches are made again
+EDITION = 2  # raise it when the same files give other pixels: caches are made again
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
                   "__macosx", "lost+found", "system volume information"}
@@ -56,15 +56,14 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     files = find_pictures(folder)
     if not files:
         raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix of a picture")
-    facts = EDITION, PIL.__version__, SIDE, [file[:-1] for file in files]
-    key = hashlib.sha256(repr(facts).encode()).digest()
-    place = os.fsencode(os.path.realpath(folder))
-    cache = cache_folder() / f"pictures-{hashlib.sha256(place).hexdigest()[:16]}.npz"
+    key = hashlib.sha256(repr((EDITION, PIL.__version__, [file[:-1] for file in files])).encode()).digest()
+    place = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()
+    cache = cache_folder() / f"pictures-{place[:16]}.npz"
     warnings.filterwarnings("ignore", module="PIL")  # before threads begin
     x, fates = _load(cache, key, files) or _make(cache, key, files)
-    too_large = f"or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
-    for fate, what in (UNREADABLE, f"which cannot be read {too_large}"), (GREY, "which have no colour"):
-        _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, what)
+    unreadable = f"which cannot be read or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
+    for fate, why in (UNREADABLE, unreadable), (GREY, "which have no colour"):
+        _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, why)
     training = sum(not file.test for file, fate in zip(files, fates) if fate == USED)
     if len(x) < FEWEST or not 0 < training < len(x):
         raise UserError(f"{folder} has {training} pictures to train on and {len(x) - training} to test with, "
@@ -99,7 +98,7 @@ def has_pictures(folder: str | Path) -> bool:
 def walk(folder: str | Path, onerror=None) -> Iterator[str]:
     """Yield the paths of the files at any depth in ``folder``, each folder once, but no hidden ones.
 
-    Links to folders are followed after everything else, and not to a folder above, which would be a loop.
+    Links to folders are followed last, but not to a folder above, which would be a loop.
     """
     seen, tops = set(), [str(folder)]
     for top in tops:  # the list grows meanwhile

@@ -168,14 +168,9 @@ def _check_zip(data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
         sizes = {record.filename.lower(): record.file_size for record in records}
-        if sum(record.file_size for record in records) > len(data):
-            raise ValueError("it unpacks to more than itself")
-        if len(sizes) < len(records):
-            raise ValueError("it has two records of one name")
-        if any(record.is_dir() or record.external_attr & 0x10 for record in records):
-            raise ValueError("it has folders")  # PyTorch leaves their memory as it was
-        if wrong := archive.testzip():
-            raise ValueError(f"the checksum of {wrong} is wrong")
+        if (sum(record.file_size for record in records) > len(data) or len(sizes) < len(records)
+                or any(record.is_dir() or record.external_attr & 0x10 for record in records) or archive.testzip()):
+            raise ValueError("a bomb, a folder, a name twice or a wrong checksum")
         folder = records[0].filename.partition("/")[0]
         pickled = archive.read(f"{folder}/data.pkl")
 
