@@ -67,18 +67,18 @@ def load_cifar10(data_dir: str | Path | None = None, source: Source = CIFAR10) -
     The pictures are uint8 (50000, 3, 32, 32) and (10000, 3, 32, 32), the labels int64 (50000,) and (10000,) from 0
     to 9. Raises ``UserError`` if they are not where ``find`` looks and cannot be downloaded, or are damaged.
     """
-    place = find(data_dir, source)
+    place = find(data_dir)
     if place is None:
         raise UserError(f"there is no CIFAR-10 in {data_dir}: name another folder, or none to have it downloaded")
     return load(place, source)
 
 
-def find(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Path | None:
+def find(data_dir: str | Path | None = None) -> Path | None:
     """Return the folder of the batch files, or the archive; None if ``data_dir`` has neither.
 
-    ``data_dir`` is that folder, the archive, or a folder with one of them: the archive may have any name, the folder
-    may lie two levels below. An archive that does not exist is to be downloaded. This is allowed in ``data/``, the
-    default, and where a download was begun: another empty folder may be a drive that is not mounted.
+    ``data_dir`` is the archive under any name, or a folder with the archive, or with the folder up to two levels below.
+    An archive that does not exist is to be downloaded. This is allowed in ``data/``, the default, and where a download
+    was begun: another empty folder may be a drive that is not mounted.
     """
     default = ROOT / "data"
     place = default if data_dir is None else Path(data_dir)
@@ -88,10 +88,8 @@ def find(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Path |
     if folders:
         return folders.most_common(1)[0][0]  # the first of those with the most batches
     archive = place / ARCHIVE
-    for path in archive, *sorted(place.glob("*gz")):
-        if path.is_file() and (path == archive or path.stat().st_size == source.size):
-            return path
-    return archive if Path(f"{archive}.part").is_file() or place.resolve() == default.resolve() else None
+    known = archive.is_file() or Path(f"{archive}.part").is_file() or place.resolve() == default.resolve()
+    return archive if known else None
 
 
 def load(place: Path, source: Source = CIFAR10) -> Split:

@@ -115,17 +115,16 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         with redirect_stdout(out), redirect_stderr(err):
             try:
                 return main(argv) or 0
-            except (UserError, NotImplementedError) as error:  # the latter says which question is to do
-                message = error
-            except OSError as error:
-                message = f"{error.filename}: {error.strerror}" if error.filename else error
+            except (UserError, OSError, NotImplementedError) as error:  # the last one says which question is to do
+                file = getattr(error, "filename", None)
+                message = f"{file}: {error.strerror}" if file else str(error)
+                print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
+                raise SystemExit(2) from None
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 raise SystemExit(130) from None
             finally:
                 out.flush()
-            print(f"error: {one_line(' '.join(str(message).split()))}", file=sys.stderr)
-            raise SystemExit(2)
 
     return run
 

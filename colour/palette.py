@@ -14,7 +14,7 @@ from colour.untrusted import load_npy
 
 DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
 MAX_COLOURS = 256  # labels are kept as uint8
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20  # more is not read
 
 
 class Palette:
@@ -43,10 +43,9 @@ class Palette:
         if not path.is_file():
             raise UserError(f"no palette at {path}: name one with --colours, or learn one with "
                             "'python -m colour.kmeans -k 24'")
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path} is too large to be a palette of at most {MAX_COLOURS} colours")
         try:
-            data = path.read_bytes()
+            with open(path, "rb") as file:
+                data = file.read(MAX_BYTES)
             centres = load_npy(io.BytesIO(data), len(data), allow_pickle=True)
             if not isinstance(centres, np.ndarray) or centres.dtype.hasobject:
                 centres = centres[0]

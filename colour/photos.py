@@ -200,18 +200,17 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
     warnings.filterwarnings("ignore", module="PIL")  # about sizes, which are checked, and about metadata
     files = find_photos(paths)
     taken = {_key(file) for file in files}
-    messages, status = [], 0
+    status = 0
     for path in tqdm(files, "photos", leave=False, disable=None if len(files) > 1 else True, unit="photo"):
         try:
             results = _free_paths(path, outdir, suffix, taken)
             warning = colour_file(path, network, task, size, *results)
             tqdm.write(one_line(f"{path}: {display_path(results[0])}"))
             if warning:
-                messages.append(f"warning: {path}: {warning}")
+                tqdm.write(one_line(f"warning: {path}: {warning}"), sys.stderr)
         except (UserError, OSError) as error:
             known = getattr(error, "filename", None) == str(path)  # then the message need not name it again
-            messages.append(f"error: {path}: {error.strerror if known else ' '.join(str(error).split())}")
+            message = error.strerror if known else " ".join(str(error).split())
+            tqdm.write(one_line(f"error: {path}: {message}"), sys.stderr)
             status = 1
-    for message in messages:
-        print(one_line(message), file=sys.stderr)
     return status

@@ -98,22 +98,19 @@ def has_pictures(folder: str | Path) -> bool:
 def walk(folder: str | Path, onerror=None) -> Iterator[str]:
     """Yield the paths of the files at any depth in ``folder``, each folder once, but no hidden ones.
 
-    Links to folders are followed last, but not to a folder above, which would be a loop.
+    Follows links to folders, after the other folders beside them, but not to the folders above ``folder``.
     """
-    seen, tops = set(), [str(folder)]
-    for top in tops:  # the list grows meanwhile
-        for parent, folders, names in os.walk(top, onerror=onerror):
-            real = os.path.realpath(parent)
-            if real in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(name for name in folders
-                                if not name.startswith(".") and name.lower() not in SYSTEM_FOLDERS)
-            links = filter(os.path.islink, (os.path.join(parent, name) for name in folders))
-            tops += (link for link in links if not Path(real).is_relative_to(os.path.realpath(link)))
-            paths = (os.path.join(parent, name) for name in names if not name.startswith("."))
-            yield from filter(os.path.isfile, paths)
+    seen = set(map(str, Path(os.path.realpath(folder)).parents))
+    for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in sorted(folders) if name[0] != "." and name.lower() not in SYSTEM_FOLDERS]
+        folders.sort(key=lambda name: os.path.islink(os.path.join(parent, name)))
+        paths = (os.path.join(parent, name) for name in names if not name.startswith("."))
+        yield from filter(os.path.isfile, paths)
 
 
 def is_test(name: str) -> bool:

@@ -119,6 +119,7 @@ NOT_TORCH = (  # what people take for weights: how such a file begins or what it
     (rb".{8}\{\s*\"", "a safetensors file", "load it with safetensors and save its tensors with torch.save"),
     (rb"[(}\]c].*\.\Z|\x80(?!.{1,12}\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.)", "a pickle that torch.save did not write",
      "save it with torch.save(model.state_dict(), FILE)"),
+    (rb"PK.*/constants\.pkl", "TorchScript, a program", "save the state dict of the model"),
     (rb"[\s -~]+\Z", "a text", "download the file itself"),
 )
 
@@ -139,8 +140,6 @@ def load_torch(path: Path, what: str):
     for start, kind, remedy in NOT_TORCH:
         if re.match(start, data, re.DOTALL):
             raise UserError(f"{path} is {kind}, not {what}: {remedy}")
-    if b"/constants.pkl" in data[-100_000:]:
-        raise UserError(f"{path} is TorchScript, a program, not {what}: save the state dict of the model")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns about its older formats
