@@ -87,12 +87,9 @@ class Choice(NamedTuple):
 
 def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> Choice:
     """Return what --data and --category name, without loading it. Raises ``UserError`` if it does not exist."""
-    if data_dir is not None:
-        dataset, place = _recognise(data_dir)
-    elif CIFAR10.label(category) == cifar10.HORSE:
-        dataset, place = HORSES, cifar10.HORSES
-    else:
-        dataset, place = CIFAR10, cifar10.find()
+    if data_dir is None and CIFAR10.label(category) == cifar10.HORSE:
+        return Choice(HORSES, cifar10.HORSES, cifar10.HORSE)
+    dataset, place = (CIFAR10, cifar10.find()) if data_dir is None else _recognise(data_dir)
     return Choice(dataset, place, dataset.label(category, data_dir))
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,9 +49,8 @@ def usable_cpus(root: str | Path = "/") -> int:
         for line in Path(root, "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)  # without controllers: version 2
             if not controllers or "cpu" in controllers.split(","):
-                top = Path(root, "sys/fs/cgroup", "cpu" if controllers else "")
-                group = PurePosixPath(group.lstrip("/"))
-                cpus += [_quota(top / folder) for folder in (group, *group.parents)]
+                folder = Path(root, "sys/fs/cgroup", "cpu" if controllers else "", group.lstrip("/"))
+                cpus += map(_quota, (folder, *folder.parents))
     return max(1, int(min(cpus)))
 
 

@@ -20,7 +20,6 @@ TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} megapixels: reduce it first
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")  # an MPO is a JPEG with previews
 ADVICE = "convert it to PNG first"
-HEIC = (b"ftyphei", b"ftyphev", b"ftypmif")  # from the fifth byte on
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # start of pixels, end of picture; neither occurs among the pixels
 SCAN_HEADER = 16  # bytes, of a scan with the first block of pixels at most
 # PNG: Pillow leaves the transparent shade in the units of the file, but not the pixels, in these raw modes.
@@ -59,9 +58,10 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     except Image.DecompressionBombError:
         raise UserError(TOO_LARGE) from None
     except UnidentifiedImageError:
-        raise UserError(f"it is a HEIC picture: pip install pillow-heif, or {ADVICE}" if start[4:11] in HEIC else
-                        "it is not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): "
-                        + ADVICE) from None
+        heic = start[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
+        kind = ("a HEIC picture: pip install pillow-heif, or " if heic else
+                "not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): ")
+        raise UserError(f"it is {kind}{ADVICE}") from None
     except UserError:
         raise
     except Exception as error:  # a damaged file can raise anything
@@ -115,7 +115,7 @@ def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
 
 @functools.cache
 def _libtiff_faults() -> tuple[set[int], object]:
-    """Return a set that collects the threads in which libtiff finds a fault, for which it would print lines."""
+    """Return a set that collects the threads in which libtiff finds a fault, instead of lines that it prints."""
     faults = set()
     handler = ctypes.CFUNCTYPE(None, *3 * [ctypes.c_void_p])(lambda *_: faults.add(threading.get_ident()))
     with suppress(AttributeError, OSError):  # where libtiff is a part of Pillow, it still prints
