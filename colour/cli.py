@@ -133,15 +133,13 @@ def number(kind: type, low: float, high: float = float("inf"), *, odd: bool = Fa
     """Return an argparse type: a finite ``kind`` (int or float) from ``low`` to ``high``, both included."""
 
     def parse(text: str):
-        try:
+        with suppress(ValueError):
             value = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high or value == float("inf") or odd and value % 2 == 0:
-            what = ("an odd" if odd else "a") + (" whole number" if kind is int else " number")
-            limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what} {limits}")
-        return value
+            if low <= value <= high and value < float("inf") and not (odd and value % 2 == 0):
+                return value
+        what = ("an odd" if odd else "a") + (" whole number" if kind is int else " number")
+        limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} {limits}")
 
     return parse
 

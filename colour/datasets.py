@@ -64,7 +64,8 @@ PICTURES = DataSet("pictures", _find_pictures, _load_pictures, "pictures in {}")
 DATASETS = (CIFAR10, IMAGENET32, PICTURES)
 
 # The horses come with this project: without --data they need no CIFAR-10.
-HORSES = CIFAR10._replace(load=lambda path: of_one_label(*cifar10.load_horses(path), cifar10.HORSE))
+HORSES = CIFAR10._replace(find=lambda path: cifar10.HORSES,
+                          load=lambda path: of_one_label(*cifar10.load_horses(path), cifar10.HORSE))
 
 
 class Choice(NamedTuple):
@@ -87,10 +88,22 @@ class Choice(NamedTuple):
 
 def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> Choice:
     """Return what --data and --category name, without loading it. Raises ``UserError`` if it does not exist."""
-    if data_dir is None and CIFAR10.label(category) == cifar10.HORSE:
-        return Choice(HORSES, cifar10.HORSES, cifar10.HORSE)
-    dataset, place = (CIFAR10, cifar10.find()) if data_dir is None else _recognise(data_dir)
-    return Choice(dataset, place, dataset.label(category, data_dir))
+    if data_dir is None:
+        label = CIFAR10.label(category)
+        dataset = HORSES if label == cifar10.HORSE else CIFAR10
+        return Choice(dataset, dataset.find(None), label)
+    path = Path(data_dir)
+    remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
+    if not str(data_dir) or not path.exists():
+        raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
+    if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):
+        raise UserError(f"{path} is empty: is its drive mounted? Otherwise {remedy}")
+    for dataset in DATASETS:
+        if place := dataset.find(path):
+            return Choice(dataset, place, dataset.label(category, data_dir))
+    edition = batch_files.other_edition(path)
+    raise UserError((f"{path} holds {edition}, which is not read here: " if edition else
+                     f"there are no pictures in {path}, and no batch files that are whole: ") + remedy)
 
 
 def load_category(
@@ -110,18 +123,3 @@ def category_name(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path |
     if label is None:
         return dataset.title.format(place.resolve().name)
     return dataset.names[label] if dataset.names else f"{dataset.title}, label {label}"
-
-
-def _recognise(data_dir: str | Path) -> tuple[DataSet, Path]:
-    path = Path(data_dir)
-    remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
-    if not str(data_dir) or not path.exists():
-        raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
-    if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):
-        raise UserError(f"{path} is empty: is its drive mounted? Otherwise {remedy}")
-    for dataset in DATASETS:
-        if place := dataset.find(path):
-            return dataset, place
-    edition = batch_files.other_edition(path)
-    raise UserError((f"{path} holds {edition}, which is not read here: " if edition else
-                     f"there are no pictures in {path}, and no batch files that are whole: ") + remedy)
