@@ -4,7 +4,7 @@ what a colour is     pixels (bytes to numbers, grey), palette, kmeans, decode, m
 learning             task (classification or regression), training (pictures, mini-batches, Recipe, train, evaluate),
                      augment, grey_start, devices, torchrun
 a run on disk        runs (one training: lock, resume, stop, save), checkpoints (weights, sidecar, state)
-pictures in          datasets (one table of what --data can be), split, cifar10, batch_files, picture_folder, image_file
+pictures in          datasets (one table of what --data can be), cifar10, batch_files, picture_folder, image_file
 pictures out         results (tables, strips, comparison), photos, plots
 files                files (atomic writes, locks), untrusted (reads files from strangers safely)
 command line         cli, flags

@@ -3,31 +3,34 @@
 import glob
 import operator
 import os
-import pickle
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from colour.cli import UserError, brief
-from colour.split import Labelled, Split
 from colour.untrusted import load_numpy_pickle
 
 IMAGENET32_TRAIN = tuple(f"train_data_batch_{i}" for i in range(1, 11))
-IMAGENET32_TEST = "val_data"
+IMAGENET32_TEST = ("val_data",)
 IMAGENET32_LABELS = range(1, 1001)
 IMAGENET32_MAX_BYTES = 800 << 20  # twice the size of a batch of 128,116 pictures
 
 PICKLE = re.compile(rb"\x80[\x02-\x05]|\(d|}q|}\(")  # how a pickled dictionary begins, the last three in protocols 0, 1
 
-OTHER_EDITIONS = {  # data that is not read here, and the names of its files, and of its folders with a slash
+OTHER_EDITIONS = {  # data that is not read here, and the names of its files and folders
     "CIFAR-100": r"cifar-100.*|meta(\.mat)?|fine_label_names\.txt",
     "the binary edition of CIFAR-10": r"cifar-10-(binary|batches-bin).*|(data_batch_\d|test_batch)\.bin",
     "the MATLAB edition of CIFAR-10": r"cifar-10-(matlab|batches-mat).*|(data_batch_\d|test_batch)\.mat",
     "a packed edition of ImageNet32": r"imagenet32.*\.(zip|tar|tar\.gz|tgz)|(train_data_batch_\d+|val_data)\.(npz|zip)",
 }
+
+
+Labelled = tuple[np.ndarray, np.ndarray]  # pictures, uint8 (N, 3, 32, 32), and their labels, int64 (N,)
+Split = tuple[Labelled, Labelled]  # what every data set is loaded as: to train on and to test with
 
 
 class Batches(NamedTuple):
@@ -42,7 +45,7 @@ class Batches(NamedTuple):
 
 def find_imagenet32(folder: Path) -> Path | None:
     """Return ``folder`` if it, or a folder up to two levels below, has a batch file of ImageNet32."""
-    return folder if find_batches(folder, (*IMAGENET32_TRAIN, IMAGENET32_TEST)) else None
+    return folder if find_batches(folder, IMAGENET32_TRAIN + IMAGENET32_TEST) else None
 
 
 def load_imagenet32(folder: str | Path) -> Split:
@@ -52,17 +55,15 @@ def load_imagenet32(folder: str | Path) -> Split:
     training or no test pictures, or a file is damaged.
     """
     batches = Batches("ImageNet32", None, IMAGENET32_MAX_BYTES, IMAGENET32_LABELS, "download it again")
-    found = {path.name: path for path in reversed(find_batches(folder, (*IMAGENET32_TRAIN, IMAGENET32_TEST)))}
-    train = [found[name] for name in IMAGENET32_TRAIN if name in found] or [Path(folder, IMAGENET32_TRAIN[0])]
-    test = [found.get(IMAGENET32_TEST) or Path(folder, IMAGENET32_TEST)]
-    return Split(read_batches(train, batches), read_batches(test, batches))
+    found = {path.name: path for path in reversed(find_batches(folder, IMAGENET32_TRAIN + IMAGENET32_TEST))}
+    return tuple(read_batches([found[name] for name in names if name in found] or [Path(folder, names[0])], batches)
+                 for names in (IMAGENET32_TRAIN, IMAGENET32_TEST))
 
 
 def find_batches(top: str | Path, names: Iterable[str]) -> list[Path]:
     """Return the batch files with these names in ``top`` and up to two levels below it, the nearest first.
 
-    There are none unless one of the files begins as a pickle: other things may have such a name. Hidden folders are
-    skipped.
+    Returns none unless a file begins as a pickle: other things may have such a name. Skips hidden folders.
     """
     below = sorted(glob.glob("*/", root_dir=top)) + sorted(glob.glob("*/*/", root_dir=top))
     paths = (Path(top, folder, name) for folder in ("", *below) for name in names)
@@ -71,27 +72,22 @@ def find_batches(top: str | Path, names: Iterable[str]) -> list[Path]:
 
 
 def _is_pickle(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return bool(PICKLE.match(file.read(2)))
-    except OSError:
-        return True  # reading it later says why it cannot be read
+    with suppress(OSError), open(path, "rb") as file:
+        return bool(PICKLE.match(file.read(2)))
+    return True  # reading it later says why it cannot be read
 
 
 def other_edition(path: Path) -> str | None:
-    """Return what data that cannot be read here is called, judged by the name of the file or of those in the folder."""
+    """Return the name of data that is not read here, by the names of its files."""
     paths = [path.resolve(), *path.glob("*"), *path.glob("*/*"), *path.glob("*/*/*")]
-    found = [path.name + "/" * os.path.isdir(path) for path in paths]
-    for edition, names in OTHER_EDITIONS.items():
-        if any(re.fullmatch(names, name, re.IGNORECASE) for name in found):
-            return edition
-    return None
+    return next((edition for edition, names in OTHER_EDITIONS.items()
+                 for path in paths if re.fullmatch(names, path.name, re.IGNORECASE)), None)
 
 
 def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
     """Read the pictures and labels of batch files, one file at a time beside the result.
 
-    Nothing that the files name is imported or called. Raises ``UserError`` if one is missing or damaged.
+    Raises ``UserError`` if one is missing or damaged.
     """
     size = sum(min(path.stat().st_size, batches.max_bytes) for path in paths if path.exists())
     x = np.empty((size // (3 * 32 * 32), 3, 32, 32), np.uint8)  # at least as many as there are; the rest stays unused
@@ -101,16 +97,16 @@ def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
         pictures, labels = _read_batch(path, batches)
         part = slice(n, n := n + len(labels))
         x[part], y[part] = pictures, labels
-        del pictures, labels
-    return Labelled(x[:n], y[:n])
+        del pictures, labels  # before the next file is read
+    return x[:n], y[:n]
 
 
 def _read_batch(path: Path, batches: Batches) -> Labelled:
     dataset, length, max_bytes, numbers, remedy = batches
     try:
+        if path.stat().st_size > max_bytes:
+            raise ValueError(f"it is larger than {max_bytes >> 20} MB")
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size > max_bytes:
-                raise ValueError(f"it is larger than {max_bytes >> 20} MB")
             batch = load_numpy_pickle(file)
         batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
         x, y = batch["data"], np.fromiter(map(operator.index, batch["labels"]), np.int64)
@@ -118,7 +114,6 @@ def _read_batch(path: Path, batches: Batches) -> Labelled:
             raise ValueError(f"its data is {x.dtype} {x.shape}")
         if y.shape != (len(x),) or not np.isin(y, numbers).all():
             raise ValueError(f"its labels are not {len(x):,} numbers from {numbers[0]} to {numbers[-1]}")
-    except (OSError, pickle.UnpicklingError, AttributeError, LookupError, TypeError, ValueError,
-            ArithmeticError) as error:  # a pickle of something else can raise any of these
+    except Exception as error:  # a pickle of something else can raise anything
         raise UserError(f"{path} is missing or is not a batch of {dataset} ({brief(error)}): {remedy}") from error
-    return Labelled(x.reshape(-1, 3, 32, 32), y)
+    return x.reshape(-1, 3, 32, 32), y

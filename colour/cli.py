@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,7 +42,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Append ``(default: X)`` where there is a default worth showing."""
 
     def _get_help_string(self, action):
-        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)) or "default" in action.help:
+        if action.default in (None, argparse.SUPPRESS) or action.default is False or "default" in action.help:
             return action.help
         return f"{action.help} (default: %(default)s)"
 
@@ -53,9 +53,9 @@ def warn(message: str) -> None:
 
 
 class _Stream:
-    """Write to a text stream, without control characters; if the stream fails, drop the text and go on.
+    """Write to a text stream, without control characters.
 
-    The work matters more than its messages, so a stream that is full or whose reader has gone becomes the null device.
+    A stream that is full or whose reader has gone becomes the null device: the work matters more than its messages.
     """
 
     def __init__(self, stream):
@@ -80,24 +80,6 @@ class _Stream:
                 warn(f"{self._stream.name}: {error.strerror}; the output is lost")
 
 
-@contextmanager
-def _safe_streams() -> Iterator[None]:
-    """Give the process its three standard streams, and let none of them fail."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file opened takes the place of a stream
-        pass
-    os.close(descriptor)
-    out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
-    with redirect_stdout(out), redirect_stderr(err):
-        for stream in out, err:  # a terminal that cannot show a letter shows its code
-            if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
-        try:
-            yield
-        finally:
-            out.flush()
-            err.flush()
-
-
 def exit_on_interrupt() -> None:
     """Let Ctrl-C end the process at once with status 130, until ``command`` takes over.
 
@@ -114,28 +96,35 @@ def _exit(number, frame) -> NoReturn:
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Decorate a script's ``main(argv=None)``: expected failures end in one line, not a traceback.
+    """Decorate a script's ``main(argv=None)``: a ``UserError`` or failing file operation ends in one line and status 2.
 
-    A ``UserError`` or a failing file operation exits with status 2, Ctrl-C with 130. A standard stream that is closed,
-    full or not read to its end changes nothing.
+    Ctrl-C exits with 130. A standard stream that is closed, full or not read to its end changes nothing.
     """
 
     @functools.wraps(main)
     def run(argv=None):
         if signal.getsignal(signal.SIGINT) is _exit:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        with _safe_streams():
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file takes a missing stream's place
+            pass
+        os.close(descriptor)
+        out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+        for stream in out, err:  # a terminal that cannot show a letter shows its code
+            if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        with redirect_stdout(out), redirect_stderr(err):
             try:
                 return main(argv) or 0
-            except (UserError, NotImplementedError) as error:  # the latter says which question is to do
-                message = error
-            except OSError as error:
-                message = f"{error.filename}: {error.strerror}" if error.filename else error
+            except (UserError, OSError, NotImplementedError) as error:  # the last one says which question is to do
+                file = getattr(error, "filename", None)
+                message = f"{file}: {error.strerror}" if file else str(error)
+                print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
+                raise SystemExit(2) from None
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 raise SystemExit(130) from None
-            print(f"error: {one_line(' '.join(str(message).split()))}", file=sys.stderr)
-            raise SystemExit(2)
+            finally:
+                out.flush()
 
     return run
 
@@ -144,15 +133,13 @@ def number(kind: type, low: float, high: float = float("inf"), *, odd: bool = Fa
     """Return an argparse type: a finite ``kind`` (int or float) from ``low`` to ``high``, both included."""
 
     def parse(text: str):
-        try:
+        with suppress(ValueError):
             value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high or value == float("inf") or odd and value % 2 == 0:
-            what = ("an odd" if odd else "a") + (" whole number" if kind is int else " number")
-            limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what} {limits}")
-        return value
+            if low <= value <= high and value < float("inf") and not (odd and value % 2 == 0):
+                return value
+        what = ("an odd" if odd else "a") + (" whole number" if kind is int else " number")
+        limits = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} {limits}")
 
     return parse
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from colour import batch_files, cifar10
+from colour.batch_files import Split
 from colour.cli import UserError
-from colour.split import Split
 
 DEFAULT_CATEGORY = "horse"  # in data without horses it means all pictures
 
@@ -26,7 +26,7 @@ class DataSet(NamedTuple):
     palettes: str = ""  # what stands before the label in the name of a palette: cat in colour_kmeans24_cat7.npy
 
     def label(self, category: str | int, data_dir: str | Path | None = None) -> int | None:
-        """Return the label of a category, given by name or number; None for all pictures, ``UserError`` if unknown."""
+        """Return the label of a category, by name or number; None for all pictures. Raises ``UserError`` if unknown."""
         text = str(category).strip().lower()
         if text in self.names:
             return self.names.index(text)
@@ -35,7 +35,7 @@ class DataSet(NamedTuple):
         if text in ("all", DEFAULT_CATEGORY):
             return None
         where = f" in {data_dir}" if data_dir else ""
-        names = f"{', '.join(self.names)} or " if self.names else ""
+        names = "".join(f"{name}, " for name in self.names)
         choices = f" or give {names}a label, {self.labels[0]} to {self.labels[-1]}" if self.labels else ""
         raise UserError(f"{str(category)!r} is no category of {self.name}{where}: leave out --category{choices}")
 
@@ -49,7 +49,12 @@ def _find_pictures(path: Path) -> Path | None:
 def _load_pictures(folder: Path) -> Split:
     from colour.picture_folder import load_pictures
 
-    return Split.of_one_label(*load_pictures(folder))
+    return of_one_label(*load_pictures(folder))
+
+
+def of_one_label(x_train: np.ndarray, x_test: np.ndarray, label: int = 0) -> Split:
+    """Give all pictures, uint8 (N, 3, 32, 32), the same label."""
+    return tuple((x, np.full(len(x), label, np.int64)) for x in (x_train, x_test))
 
 
 CIFAR10 = DataSet("CIFAR-10", cifar10.find, cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
@@ -59,7 +64,8 @@ PICTURES = DataSet("pictures", _find_pictures, _load_pictures, "pictures in {}")
 DATASETS = (CIFAR10, IMAGENET32, PICTURES)
 
 # The horses come with this project: without --data they need no CIFAR-10.
-HORSES = CIFAR10._replace(load=lambda path: Split.of_one_label(*cifar10.load_horses(path), cifar10.HORSE))
+HORSES = CIFAR10._replace(find=lambda path: cifar10.HORSES,
+                          load=lambda path: of_one_label(*cifar10.load_horses(path), cifar10.HORSE))
 
 
 class Choice(NamedTuple):
@@ -69,20 +75,12 @@ class Choice(NamedTuple):
     place: Path
     label: int | None
 
-    @property
-    def name(self) -> str:
-        """What a sidecar calls the pictures."""
-        dataset, place, label = self
-        if label is None:
-            return dataset.title.format(place.resolve().name)
-        return dataset.names[label] if dataset.names else f"{dataset.title}, label {label}"
-
     def load(self) -> Split:
         """Load them. Raises ``UserError`` if there are none to train on or to test with, or the data is damaged."""
         split = self.dataset.load(self.place)
         if self.label is not None:
-            split = split.only(self.label)
-        if not len(split.train.x) or not len(split.test.x):
+            split = tuple((x[y == self.label], y[y == self.label]) for x, y in split)
+        if not all(len(y) for _, y in split):
             raise UserError(f"{self.place} has no pictures of category {self.label} to train on or to test with: "
                             "choose another")
         return split
@@ -90,10 +88,22 @@ class Choice(NamedTuple):
 
 def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> Choice:
     """Return what --data and --category name, without loading it. Raises ``UserError`` if it does not exist."""
-    if data_dir is None and CIFAR10.label(category) == cifar10.HORSE:
-        return Choice(HORSES, cifar10.HORSES, cifar10.HORSE)
-    dataset, place = _recognise(data_dir)
-    return Choice(dataset, place, dataset.label(category, data_dir))
+    if data_dir is None:
+        label = CIFAR10.label(category)
+        dataset = HORSES if label == cifar10.HORSE else CIFAR10
+        return Choice(dataset, dataset.find(None), label)
+    path = Path(data_dir)
+    remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
+    if not str(data_dir) or not path.exists():
+        raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
+    if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):
+        raise UserError(f"{path} is empty: is its drive mounted? Otherwise {remedy}")
+    for dataset in DATASETS:
+        if place := dataset.find(path):
+            return Choice(dataset, place, dataset.label(category, data_dir))
+    edition = batch_files.other_edition(path)
+    raise UserError((f"{path} holds {edition}, which is not read here: " if edition else
+                     f"there are no pictures in {path}, and no batch files that are whole: ") + remedy)
 
 
 def load_category(
@@ -103,27 +113,13 @@ def load_category(
     Without ``data_dir`` the horses come from the embedded file, other categories from CIFAR-10 in ``data/``, which is
     downloaded if need be. Raises ``UserError`` if there are no such pictures.
     """
-    split = choose(category, data_dir).load()
-    return split.train.x, split.test.x
+    (x_train, _), (x_test, _) = choose(category, data_dir).load()
+    return x_train, x_test
 
 
 def category_name(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> str:
     """Return what a sidecar calls the pictures: a category of CIFAR-10, "all", or the name of other data."""
-    return choose(category, data_dir).name
-
-
-def _recognise(data_dir: str | Path | None) -> tuple[DataSet, Path]:
-    if data_dir is None:
-        return CIFAR10, cifar10.find()
-    path = Path(data_dir)
-    remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
-    if not str(data_dir) or not path.exists():
-        raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
-    if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):
-        raise UserError(f"{path} is empty: is its drive mounted? Otherwise {remedy}")
-    for dataset in DATASETS:
-        if place := dataset.find(path):
-            return dataset, place
-    edition = batch_files.other_edition(path)
-    raise UserError((f"{path} holds {edition}, which is not read here: " if edition else
-                     f"there are no pictures in {path}, and no batch files that are whole: ") + remedy)
+    dataset, place, label = choose(category, data_dir)
+    if label is None:
+        return dataset.title.format(place.resolve().name)
+    return dataset.names[label] if dataset.names else f"{dataset.title}, label {label}"

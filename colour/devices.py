@@ -1,13 +1,12 @@
 """Choose what to compute on, with how many threads and in which precision, to get the most of a machine."""
 
 import ctypes
-import itertools
 import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from colour.cli import UserError
 def pick_device(gpu: bool) -> torch.device:
     """Return the CPU, or with ``gpu`` the machine's accelerator; raise ``UserError`` if it has none.
 
-    Where ``torchrun`` started several processes, each takes the GPU of its number. Call this first:
-    denormal numbers count as 0 in the threads that are started from then on.
-    The gradients of very unlikely colours are denormal, and made training three times slower.
+    Where ``torchrun`` started several processes, each takes the GPU of its number. Call this before any thread
+    starts: denormal numbers count as 0 from then on, because the gradients of very unlikely colours are denormal and
+    made training three times slower.
     """
     for dtype in np.float32, np.float64:
         np.finfo(dtype)  # numpy looks at denormals once, and before 2.4 warned if they were gone
@@ -50,21 +49,18 @@ def usable_cpus(root: str | Path = "/") -> int:
         for line in Path(root, "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)  # without controllers: version 2
             if not controllers or "cpu" in controllers.split(","):
-                top = Path(root, "sys/fs/cgroup", "cpu" if controllers else "")
-                group = PurePosixPath(group.lstrip("/"))
-                cpus += [_quota(top / folder) for folder in (group, *group.parents)]
+                folder = Path(root, "sys/fs/cgroup", "cpu" if controllers else "", group.lstrip("/"))
+                cpus += map(_quota, (folder, *folder.parents))
     return max(1, int(min(cpus)))
 
 
 def _quota(folder: Path) -> float:
     """Return how many CPUs a control group may use, infinity if there is no limit."""
-    with suppress(OSError, ValueError):  # no such file; "max"
-        if (file := folder / "cpu.max").exists():
-            quota, period = file.read_text().split()
-        else:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        if float(quota) > 0:
-            return float(quota) / float(period)
+    for names in ["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]:
+        with suppress(OSError, ValueError):  # no such file; "max"
+            quota, period = (float(text) for name in names for text in (folder / name).read_text().split())
+            if quota > 0:
+                return quota / period
     return math.inf
 
 
@@ -81,18 +77,13 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def bf16(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Run ``network`` in bfloat16, but its last layer in float32: 8 bits are too few for the grey input of the UNets.
+    """Run ``network`` in bfloat16, but its last layer in float32.
 
-    With the weights in the thousands that grey needs there, rounding it would move logits by whole units.
+    The last layer of the UNets has weights in the thousands for grey: rounding it would move logits by whole units.
     """
     *_, last = network.children()
     forward = last.forward
-
-    def in_float32(x):
-        with torch.autocast(device.type, enabled=False):
-            return forward(x.float())
-
-    last.forward = in_float32
+    last.forward = torch.autocast(device.type, enabled=False)(lambda x: forward(x.float()))
     try:
         with torch.autocast(device.type, torch.bfloat16):
             yield
@@ -103,8 +94,8 @@ def bf16(network: nn.Module, device: torch.device) -> Iterator[None]:
 def has_fast_bf16(device: torch.device) -> bool:
     """Tell whether convolutions are faster in bfloat16: GPUs say so, CPUs are timed.
 
-    The features of a CPU are not enough: some with AVX512-BF16 are twice as fast as in float32, others half as fast.
-    One thread is timed, because its times hardly change beside other work.
+    Some CPUs with AVX512-BF16 are twice as fast as in float32, others half as fast. One thread is timed, because its
+    times hardly change beside other work.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -112,7 +103,7 @@ def has_fast_bf16(device: torch.device) -> bool:
         return False
     least = {torch.float32: math.inf, torch.bfloat16: math.inf}
     with threads(1):
-        for _, dtype in itertools.product(range(20), least):
+        for dtype in [*least] * 20:
             x, weight = (torch.ones(shape).to(dtype, memory_format=torch.channels_last)
                          for shape in ((4, 64, 16, 16), (64, 64, 3, 3)))
             start = time.perf_counter()
@@ -122,10 +113,9 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what one training step frees for the next one.
+    """Have glibc keep what one training step frees for the next one; other C libraries have no such setting.
 
-    By default, glibc returns the end of its heap, and all that is larger than 32 MB, to the system: thousands of
-    pages a step, each of which costs a page fault to come back. Other C libraries have no such setting.
+    By default it returns thousands of pages a step to the system, each of which costs a page fault to come back.
     """
     trim_threshold, mmap_max = -1, -4  # as malloc.h numbers them
     with suppress(AttributeError, OSError, TypeError):

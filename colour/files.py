@@ -2,8 +2,8 @@
 
 import hashlib
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,27 +29,23 @@ def display_path(path: str | Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under ``path`` only when it is complete.
+    """Open a file for writing that appears under ``path`` only when it is complete and on the disk.
 
-    The bytes go to a temporary file in the same folder (made if missing), are flushed to the disk and
-    renamed. If the block raises, ``path`` is what it was before and the temporary file is gone; an
-    ``OSError`` names ``path``.
+    It has a temporary name in the same folder, which is made if missing. If the block raises, ``path`` is what it was
+    before and the temporary file is gone; an ``OSError`` names ``path``.
     """
-    path, temporary = Path(path), None
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with open(descriptor, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)  # mkstemp makes files private; ours are as readable as any other
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError) and error.errno:
             error.filename = str(path)  # of a full disk the system names no file, else the temporary one
         raise

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import IFD
 from PIL.ExifTags import Base as Tag
 
@@ -40,14 +40,14 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
 
     The mode is RGB, or RGBA if any of it may be transparent. Its ``info`` has what can be handed to ``Image.save``,
     "exif" and "dpi", and a "warning" if the file has faults but most of its pixels.
-    ``least`` allows a JPEG to be decoded at a half to an eighth of its size, if both its sides keep as
-    many pixels: many times faster. Raises ``UserError`` if the picture has more than ``MAX_PIXELS``
-    (before decoding), is of a kind that is not read, or cannot be decoded. Pillow's warnings are left to the caller,
-    because ``warnings.catch_warnings`` does not work in threads.
+    ``least`` allows a JPEG to be decoded at a half to an eighth of its size, many times faster, if both its sides keep
+    as many pixels. Raises ``UserError`` if the picture has more than ``MAX_PIXELS`` (before decoding), is of a kind
+    that is not read, or cannot be decoded. Pillow's warnings are left to the caller.
     """
     try:
         with open(path, "rb") as file:
-            jpeg = file.read(3) == b"\xff\xd8\xff" and b"\xff\xd8\xff" + file.read()
+            start = file.read(12)
+            jpeg = start.startswith(b"\xff\xd8\xff") and start + file.read()
         image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, whatever is there decodes
         # A scan that does not end; what ends before it is a preview.
         if jpeg and (scan := jpeg.find(JPEG_SCAN, jpeg.rfind(JPEG_END) + 1)) >= 0:
@@ -58,7 +58,10 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     except Image.DecompressionBombError:
         raise UserError(TOO_LARGE) from None
     except UnidentifiedImageError:
-        raise UserError(_unknown(path)) from None
+        heic = start[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
+        kind = ("a HEIC picture: pip install pillow-heif, or " if heic else
+                "not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): ")
+        raise UserError(f"it is {kind}{ADVICE}") from None
     except UserError:
         raise
     except Exception as error:  # a damaged file can raise anything
@@ -85,14 +88,6 @@ def _formats() -> list[str]:
     return [kind for kind in FORMATS if kind in Image.OPEN]
 
 
-def _unknown(path: str | Path) -> str:
-    with open(path, "rb") as file:
-        kind = file.read(12)[4:11]
-    if kind in (b"ftyphei", b"ftyphev", b"ftypmif"):
-        return f"it is a HEIC picture: pip install pillow-heif, or {ADVICE}"
-    return f"it is not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): {ADVICE}"
-
-
 def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
     faults, _ = _libtiff_faults()
     faults.discard(threading.get_ident())
@@ -101,8 +96,8 @@ def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
             _choose_page(image)
         if image.width * image.height > MAX_PIXELS:
             raise UserError(TOO_LARGE)
-        if image.format == "PNG" and "transparency" in image.info and (scale := SHADES.get(image.tile[0].args)):
-            shade = image.info["transparency"]
+        shade = image.info.get("transparency")
+        if image.format == "PNG" and shade is not None and (scale := SHADES.get(image.tile[0].args)):
             image.info["transparency"] = (tuple(int(value * scale) for value in shade) if isinstance(shade, tuple)
                                           else shade * scale)
         if least is not None:
@@ -120,7 +115,7 @@ def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
 
 @functools.cache
 def _libtiff_faults() -> tuple[set[int], object]:
-    """Return a set that collects the threads in which libtiff finds a fault, for which it would print lines."""
+    """Return a set that collects the threads in which libtiff finds a fault, instead of lines that it prints."""
     faults = set()
     handler = ctypes.CFUNCTYPE(None, *3 * [ctypes.c_void_p])(lambda *_: faults.add(threading.get_ident()))
     with suppress(AttributeError, OSError):  # where libtiff is a part of Pillow, it still prints
@@ -130,10 +125,7 @@ def _libtiff_faults() -> tuple[set[int], object]:
 
 def _choose_page(image: TiffImagePlugin.TiffImageFile) -> None:
     """Go to the largest page of a TIFF; raise ``UserError`` for a thumbnail and for what Pillow reads wrong."""
-    sizes = []
-    for page in range(image.n_frames):
-        image.seek(page)
-        sizes.append(image.width * image.height)
+    sizes = [page.width * page.height for page in ImageSequence.Iterator(image)]
     image.seek(sizes.index(max(sizes)))
     tags = image.tag_v2
     if tags.get(Tag.NewSubfileType, 0) & 1:
@@ -176,9 +168,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif shade is not None or image.mode == "La":
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
-    elif image.mode == "1":
-        image = image.convert("L")
-    return image
+    return image.convert("L") if image.mode == "1" else image
 
 
 def _srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -29,29 +29,22 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
 
     counts = np.zeros(1 << 24, np.int64)
     for start in range(0, len(images), 1000):  # so that memory does not grow with N
-        codes, found = np.unique(_codes(images[start:start + 1000]), return_counts=True)
-        counts[codes] += found
+        red, green, blue = images[start:start + 1000].astype(np.int32).transpose(1, 0, 2, 3)
+        counts += np.bincount((red << 16 | green << 8 | blue).ravel(), minlength=len(counts))
     codes = np.flatnonzero(counts)
     counts = counts[codes]
     if len(codes) < k:
         raise UserError(f"these pictures have only {len(codes)} different colours: choose a smaller -k")
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32) / 256
-    best = math.inf, None
+    best, centres = math.inf, None
     for start in range(STARTS):
         # Each distinct colour once, weighted by its frequency: the same objective, several times faster.
         with threadpool_limits(2):  # a sum of two parts is the same in either order, a sum of more may not be
             means = KMeans(k, n_init=1, tol=1e-6, random_state=seed + start).fit(colours, sample_weight=counts)
-        centres = means.cluster_centers_
-        distance = np.average(np.linalg.norm(colours - centres[means.labels_], axis=1), weights=counts)
-        best = min(best, (float(distance), centres), key=lambda pair: pair[0])
-    distance, centres = best
-    return Palette(centres[np.argsort(centres.mean(axis=1))]), distance
-
-
-def _codes(images: np.ndarray) -> np.ndarray:
-    """Return the 24 bits of each pixel of uint8 (N, 3, H, W) as one number (N, H, W)."""
-    red, green, blue = images.astype(np.int32).transpose(1, 0, 2, 3)
-    return red << 16 | green << 8 | blue
+        distances = np.linalg.norm(colours - means.cluster_centers_[means.labels_], axis=1)
+        if (distance := float(np.average(distances, weights=counts))) < best:
+            best, centres = distance, means.cluster_centers_
+    return Palette(centres[np.argsort(centres.mean(axis=1))]), best
 
 
 @command
@@ -78,15 +71,15 @@ def main(argv=None):
     print(f"k-means with {args.colours} colours over {images.size // 3:,} pixels ...", file=sys.stderr)
     palette, distance = learn_palette(images, args.colours, args.seed)
     print(f"mean distance of a pixel to its nearest colour: {distance:.4f}")
-    if output.exists() and not args.overwrite:
-        existing = Palette.load(output).centres
-        # The last bits depend on the machine: colours within one step of a byte are the same.
-        if existing.shape != palette.centres.shape or abs(existing - palette.centres).max() > 1 / 256:
-            raise UserError(f"{output} exists and differs: choose another -o, or give --overwrite")
-        print(f"{output} holds these colours")
+    if not output.exists() or args.overwrite:
+        palette.save(output)
+        print(f"wrote {output}")
         return
-    palette.save(output)
-    print(f"wrote {output}")
+    existing = Palette.load(output).centres
+    # The last bits depend on the machine: colours within one step of a byte are the same.
+    if existing.shape != palette.centres.shape or abs(existing - palette.centres).max() > 1 / 256:
+        raise UserError(f"{output} exists and differs: choose another -o, or give --overwrite")
+    print(f"{output} holds these colours")
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import torch
 
 from colour.cli import UserError, brief
 from colour.files import ROOT, atomic_write
-from colour.untrusted import load_numpy_pickle, npy_header
+from colour.untrusted import load_npy
 
 DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
 MAX_COLOURS = 256  # labels are kept as uint8
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20  # more is not read
 
 
 class Palette:
@@ -35,27 +35,28 @@ class Palette:
 
     @classmethod
     def load(cls, path: str | Path = DEFAULT) -> "Palette":
-        """Read a ``.npy`` file: plain (K, 3) numbers, or the original assignment's pickled pair.
+        """Read a ``.npy`` file: plain (K, 3) numbers, or the original assignment's pickled pair (centres, distortion).
 
-        The pair is an object array (centres, distortion) pickled by Python 2; only arrays are unpickled.
-        Raises ``UserError`` if the file is missing or is not a palette.
+        Only arrays are unpickled. Raises ``UserError`` if the file is missing or is not a palette.
         """
         path = Path(path)
         if not path.is_file():
             raise UserError(f"no palette at {path}: name one with --colours, or learn one with "
                             "'python -m colour.kmeans -k 24'")
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path} is too large to be a palette of at most {MAX_COLOURS} colours")
-        data = path.read_bytes()
         try:
-            centres = _read_npy(data)
+            with open(path, "rb") as file:
+                data = file.read(MAX_BYTES)
+            centres = load_npy(io.BytesIO(data), len(data), allow_pickle=True)
+            if not isinstance(centres, np.ndarray) or centres.dtype.hasobject:
+                centres = centres[0]
+            if centres.dtype.kind not in "fiu":
+                raise ValueError("it holds no array of numbers")
         except Exception as error:  # a damaged file can raise anything
-            raise UserError(f"{path} is not a palette, a .npy file of K x 3 numbers "
-                            f"({brief(error)})") from error
+            raise UserError(f"{path} is not a palette, a .npy file of K x 3 numbers ({brief(error)})") from error
         if centres.ndim != 2 or centres.shape[1] != 3 or not 2 <= len(centres) <= MAX_COLOURS:
             raise UserError(f"{path} is not a palette: its shape is {centres.shape}, "
                             f"not (K, 3) with K from 2 to {MAX_COLOURS}")
-        if not (np.isfinite(centres).all() and centres.min() >= 0 and centres.max() <= 1):
+        if not ((centres >= 0) & (centres <= 1)).all():
             raise UserError(f"{path} is not a palette: its colours must lie between 0 and 1 (a pixel / 256)")
         return cls(centres.astype(np.float32), path)
 
@@ -74,8 +75,8 @@ class Palette:
         """Find the nearest centre of each pixel (Euclid in RGB, the lower index on a tie).
 
         ``images`` is uint8 (N, 3, H, W); the labels are uint8 (N, H, W). Colours are looked up in cells of 4 x 4 x 4.
-        The colours nearest to one centre form a convex region (Voronoi). If all eight corners of a cell have the same
-        nearest centre, so has the whole cell. Only in the other cells is a pixel compared with all centres.
+        If all eight corners of a cell have the same nearest centre, so has the whole cell, because the colours nearest
+        to one centre form a convex region (Voronoi). A pixel in another cell is compared with all centres.
         """
         corner = torch.arange(0, 257, 4)
         nearest = self._nearest(torch.cartesian_prod(corner, corner, corner)).view(65, 65, 65)
@@ -94,8 +95,7 @@ class Palette:
     def _nearest(self, colours: torch.Tensor) -> torch.Tensor:
         """Find the nearest centre, int16 (N,), of colours (N, 3) in bytes.
 
-        The squared distance of x to a centre c is |x|^2 - 2 x.c + |c|^2. Its first term is the same for all centres,
-        so the nearest one has the largest x.c - |c|^2 / 2.
+        The squared distance of x to a centre c is |x|^2 - 2 x.c + |c|^2: the nearest has the largest x.c - |c|^2 / 2.
         """
         centres = torch.from_numpy(self.centres).double()  # their products with bytes are exact
         offsets = centres.square().sum(dim=1) / -2
@@ -107,17 +107,3 @@ class Palette:
         """Return the colours of labels (N, H, W) as float32 RGB (N, 3, H, W) in [0, 1)."""
         centres = torch.from_numpy(self.centres).to(labels.device)
         return centres[labels.long()].permute(0, 3, 1, 2)
-
-
-def _read_npy(data: bytes) -> np.ndarray:
-    """Return the centres in the bytes of a ``.npy`` file, whose header is checked against its size."""
-    file = io.BytesIO(data)
-    shape, fortran_order, dtype = npy_header(file, len(data))
-    body = data[file.tell():]
-    if dtype.hasobject:
-        centres = load_numpy_pickle(body)[0]
-    else:
-        centres = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
-    if not isinstance(centres, np.ndarray) or centres.dtype.kind not in "fiu":
-        raise ValueError("it holds no array of numbers")
-    return centres

@@ -2,17 +2,16 @@
 
 The network sees the grey photo reduced to about the scale it learnt. Only the chroma of its answer, how far R, G and
 B lie from their mean, is enlarged to the photo's size; the mean itself stays the photo's at every pixel. At full size
-everything happens in place and tile by tile: a photo takes little more memory than its own 4 bytes a pixel, a
-converted or rotated one two or three times that (24 megapixels: 0.43 to 0.51 GB in all, of which Python and PyTorch
-are 0.3).
+everything happens in place and tile by tile: a photo of 24 megapixels takes 0.43 to 0.51 GB in all, of which Python
+and PyTorch are 0.3.
 """
 
 import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
@@ -31,8 +30,6 @@ from colour.files import atomic_write, display_path, sha256
 from colour.picture_folder import find_pictures
 from colour.task import Task
 
-# Chosen by eye on 13 photographs and on enlarged horses: at 32 skies came out blue and meadows green over
-# whole areas; from 64 on, the same areas broke up into patches of brown, green and blue.
 TILE = 512  # pixels; three channels of floats for one are 3 MB
 RADIUS, EPSILON = 1, 1e-3  # of the guided filter: pixels of the network's picture, squared grey in [0, 1]
 COMPARE_WIDTH, GAP = 1600, 8  # pixels
@@ -43,18 +40,15 @@ ORIGIN = "Colourized from"  # a text in every result: the SHA-256 of the photo
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     """Find the photos: the files named, and all pictures at any depth in the folders named, sorted; each once.
 
-    Skips results of earlier runs in folders. Raises ``UserError`` for a path that does not exist, and if nothing is
-    found.
+    Skips earlier results in folders. Raises ``UserError`` for a path that does not exist, and if nothing is found.
     """
     found = {}
     for path in paths:
         if not os.path.exists(path):  # nor does "", which an unset variable leaves
             raise UserError(f"--image: there is no {path}" if path else "--image: the name is empty")
+        files = [Path(path)]
         if os.path.isdir(path):
-            files = sorted(Path(file.path) for file in find_pictures(path))
-            files = [file for file in files if not _origin(file)]
-        else:
-            files = [Path(path)]
+            files = [file for file in sorted(Path(file.path) for file in find_pictures(path)) if not _origin(file)]
         for file in files:
             found.setdefault(file.resolve(), file)
     if not found:
@@ -89,8 +83,8 @@ def guided(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     """Return coefficients (2, 3, h, w) that give chroma (3, h, w) from grey (h, w): a * grey + b.
 
     This is the guided filter (He, Sun and Tang 2010, "Guided Image Filtering", eq. 5, 6 and 8). The coefficients are
-    enlarged, not the colour, and applied to the grey of the full size (He and Sun 2015, "Fast Guided Filter"): the
-    colour has its edges where grey has them. Colour that is enlarged itself bleeds over them.
+    enlarged and applied to the grey of the full size (He and Sun 2015, "Fast Guided Filter"): so the colour has its
+    edges where grey has them. Enlarged colour would bleed over them.
     """
     from scipy.ndimage import uniform_filter
 
@@ -131,7 +125,10 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
 
 
 def colour(image: Image.Image, network: nn.Module, task: Task, size: int = 32) -> None:
-    """Colour an RGB or RGBA picture in place; ``network``, in eval mode, sees it on about size x size pixels."""
+    """Colour an RGB or RGBA picture in place; ``network``, in eval mode, sees it on about size x size pixels.
+
+    32 is chosen by eye on 13 photographs: from 64 on, skies and meadows broke up into patches of other colours.
+    """
     small = _reduced(image, size / math.sqrt(image.width * image.height))
     grey = np.asarray(small.convert("RGB"), dtype=np.float32).mean(axis=-1) / 256
     tint(image, guided(grey, chroma_of(network, task, grey)))
@@ -173,54 +170,47 @@ def colour_file(path: Path, network: nn.Module, task: Task, size: int, result: P
     return warning
 
 
-def _result_names(path: Path, suffix: str) -> Iterator[tuple[str, str]]:
-    """Yield names for the result and the comparison of a photo, the best first."""
-    stem = path.stem
+def _free_paths(path: Path, outdir: Path, suffix: str, taken: set[str]) -> tuple[Path, Path]:
+    """Return where result and comparison of a photo go; add these paths to ``taken``."""
+    stem, digest = path.stem, sha256(path)
     while len(os.fsencode(stem)) > LONGEST:
         stem = stem[:-1]
     for number in count(1):
         name = stem + (f"-{number}" if number > 1 else "") + f"_{suffix}"
-        yield f"{name}.png", f"{name}_compare.png"
+        results = outdir / f"{name}.png", outdir / f"{name}_compare.png"
+        keys = {_key(result) for result in results}
+        if not keys & taken and all(_origin(result) == digest for result in results if result.is_file()):
+            taken |= keys
+            return results
 
 
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _key(path: Path) -> str:
+    return str(path.resolve()).casefold()
 
 
-@_no_warnings()  # Pillow's, about sizes, which are checked, and about metadata
 def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *, outdir: Path, suffix: str,
                  size: int = 32) -> int:
     """Colour the photos in ``paths``, files and folders, one by one; a faulty one is reported and skipped.
 
-    Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is taken by an input,
-    by a result of another photo, now or in an earlier run, or by a file that is no result. Returns the exit status,
-    1 if a photo failed. Raises ``UserError`` as ``find_photos`` does.
+    Writes NAME_SUFFIX.png and NAME_SUFFIX_compare.png for each, or NAME-2_SUFFIX.png where that is an input or not an
+    earlier result of this photo. Returns the exit status, 1 if a photo failed. Raises ``UserError`` as ``find_photos``.
     """
     from tqdm import tqdm
 
+    warnings.filterwarnings("ignore", module="PIL")  # about sizes, which are checked, and about metadata
     files = find_photos(paths)
-    taken = {str(file.resolve()).casefold() for file in files}
-    messages, status = [], 0
+    taken = {_key(file) for file in files}
+    status = 0
     for path in tqdm(files, "photos", leave=False, disable=None if len(files) > 1 else True, unit="photo"):
         try:
-            digest = sha256(path)
-            for names in _result_names(path, suffix):
-                results = [outdir / name for name in names]
-                keys = {str(result.resolve()).casefold() for result in results}
-                if not keys & taken and all(_origin(result) == digest for result in results if result.is_file()):
-                    break
-            taken |= keys
+            results = _free_paths(path, outdir, suffix, taken)
             warning = colour_file(path, network, task, size, *results)
             tqdm.write(one_line(f"{path}: {display_path(results[0])}"))
             if warning:
-                messages.append(f"warning: {path}: {warning}")
+                tqdm.write(one_line(f"warning: {path}: {warning}"), sys.stderr)
         except (UserError, OSError) as error:
             known = getattr(error, "filename", None) == str(path)  # then the message need not name it again
-            messages.append(f"error: {path}: {error.strerror if known else ' '.join(str(error).split())}")
+            message = error.strerror if known else " ".join(str(error).split())
+            tqdm.write(one_line(f"error: {path}: {message}"), sys.stderr)
             status = 1
-    for message in messages:
-        print(one_line(message), file=sys.stderr)
     return status

@@ -10,6 +10,7 @@ import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ DECODED = 3 * SIDE  # JPEGs are decoded no smaller: from here on our filter is b
 FEWEST = 12
 USED, GREY, UNREADABLE = range(3)  # what became of a file
 THREADS = 4  # at most, because each may hold a picture of 50 megapixels: 0.2 to 0.4 GB
-EDITION = 2  # to be raised when other pixels are made of the same files: caches are made again
+EDITION = 2  # raise it when the same files give other pixels: caches are made again
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
                   "__macosx", "lost+found", "system volume information"}
@@ -48,25 +49,21 @@ class File(NamedTuple):
 def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Load the pictures at any depth in ``folder``: x_train, x_test as uint8 (N, 3, 32, 32), each sorted by name.
 
-    One in six is a test picture, see ``is_test``. Pictures without colour, which have none to teach, and unreadable
-    ones are left out with a warning. The result is kept in ``cache_folder`` until the name, size or date of a file
-    changes, or an unreadable file can be read. Raises ``UserError`` if fewer than ``FEWEST`` pictures are left, or
-    none to train on or to test with.
+    One in six is a test picture, see ``is_test``. Pictures without colour and unreadable ones are left out with a
+    warning. The result is kept in ``cache_folder`` until the name, size or date of a file changes, or an unreadable
+    file can be read. Raises ``UserError`` if fewer than ``FEWEST`` pictures are left, or none to train or to test with.
     """
     files = find_pictures(folder)
     if not files:
         raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix of a picture")
-    facts = EDITION, PIL.__version__, SIDE, [file[:-1] for file in files]
-    key = hashlib.sha256(repr(facts).encode()).digest()
-    place = os.fsencode(os.path.realpath(folder))
-    cache = cache_folder() / f"pictures-{hashlib.sha256(place).hexdigest()[:16]}.npz"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's; set here because the setting is not for one thread alone
-        x, fates = _load(cache, key, files) or _make(cache, key, files)
-
-    too_large = f"or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
-    for fate, what in (UNREADABLE, f"which cannot be read {too_large}"), (GREY, "which have no colour"):
-        _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, what)
+    key = hashlib.sha256(repr((EDITION, PIL.__version__, [file[:-1] for file in files])).encode()).digest()
+    place = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()
+    cache = cache_folder() / f"pictures-{place[:16]}.npz"
+    warnings.filterwarnings("ignore", module="PIL")  # before threads begin
+    x, fates = _load(cache, key, files) or _make(cache, key, files)
+    unreadable = f"which cannot be read or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
+    for fate, why in (UNREADABLE, unreadable), (GREY, "which have no colour"):
+        _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, why)
     training = sum(not file.test for file, fate in zip(files, fates) if fate == USED)
     if len(x) < FEWEST or not 0 < training < len(x):
         raise UserError(f"{folder} has {training} pictures to train on and {len(x) - training} to test with, "
@@ -101,22 +98,19 @@ def has_pictures(folder: str | Path) -> bool:
 def walk(folder: str | Path, onerror=None) -> Iterator[str]:
     """Yield the paths of the files at any depth in ``folder``, each folder once, but no hidden ones.
 
-    Links to folders are followed after everything else, and not to a folder above, which would be a loop.
+    Follows links to folders, after the other folders beside them, but not to the folders above ``folder``.
     """
-    seen, tops = set(), [str(folder)]
-    for top in tops:  # the list grows meanwhile
-        for parent, folders, names in os.walk(top, onerror=onerror):
-            real = os.path.realpath(parent)
-            if real in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(name for name in folders
-                                if not name.startswith(".") and name.lower() not in SYSTEM_FOLDERS)
-            links = filter(os.path.islink, (os.path.join(parent, name) for name in folders))
-            tops += (link for link in links if not Path(real).is_relative_to(os.path.realpath(link)))
-            paths = (os.path.join(parent, name) for name in names if not name.startswith("."))
-            yield from filter(os.path.isfile, paths)
+    seen = set(map(str, Path(os.path.realpath(folder)).parents))
+    for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in sorted(folders) if name[0] != "." and name.lower() not in SYSTEM_FOLDERS]
+        folders.sort(key=lambda name: os.path.islink(os.path.join(parent, name)))
+        paths = (os.path.join(parent, name) for name in names if not name.startswith("."))
+        yield from filter(os.path.isfile, paths)
 
 
 def is_test(name: str) -> bool:
@@ -163,18 +157,15 @@ def _warn_left_out(names: list[str], total: str, folder: str | Path, why: str) -
 
 def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray] | None:
     """Return what ``_make`` cached, or None if that is missing, damaged, or out of date."""
-    try:
+    with suppress(Exception):  # a damaged zip file can raise anything
         arrays = load_npz(cache, max_bytes=(3 * SIDE * SIDE + 1) * len(files) + 4096)
-        if arrays["key"].tobytes() != key:
-            return None
         x, fates = arrays["x"], arrays["fates"]
-    except Exception:  # a damaged zip file can raise anything
-        return None
-    right = fates.shape == (len(files),) and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE)
-    if not right or not x.dtype == fates.dtype == np.uint8:
-        return None
-    retried = (shrink(files[i].path) for i in np.flatnonzero(fates == UNREADABLE))  # a drive may be back
-    return (x, fates) if all(np.array_equal(result, UNREADABLE) for result in retried) else None
+        right = arrays["key"].tobytes() == key and fates.shape == (len(files),) and fates.dtype == x.dtype == np.uint8
+        if right and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE):
+            retried = (shrink(files[i].path) for i in np.flatnonzero(fates == UNREADABLE))  # a drive may be back
+            if all(np.array_equal(result, UNREADABLE) for result in retried):
+                return x, fates
+    return None
 
 
 def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
@@ -188,10 +179,9 @@ def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.nd
     with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
         results = pool.imap(shrink, (file.path for file in files), chunksize=16)
         for i, result in enumerate(tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")):
-            if isinstance(result, int):
-                fates[i] = result
-            else:
-                fates[i], x[used] = USED, result
+            fates[i] = result if isinstance(result, int) else USED
+            if fates[i] == USED:
+                x[used] = result
                 used += 1
     x = x[:used]
     try:

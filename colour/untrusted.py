@@ -23,48 +23,29 @@ class _Dtype:
     """Stands in for ``numpy.dtype`` while unpickling: numbers, booleans, strings and object only."""
 
     def __init__(self, name, *_):
-        self.dtype = np.dtype(name.decode() if isinstance(name, bytes) else name)
+        self.dtype = np.dtype(name)
         if self.dtype.kind not in "biufSUO":
             raise pickle.UnpicklingError(f"arrays of {self.dtype} are not expected here")
 
     def __setstate__(self, state):
-        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
-        self.dtype = self.dtype.newbyteorder(order)
+        self.dtype = self.dtype.newbyteorder(state[1] if isinstance(state[1], str) else state[1].decode())
 
 
-class _Array:
-    """Stands in for ``numpy.ndarray`` while unpickling: checks each size against the data that there is."""
+class _Array(np.ndarray):
+    """Stands in for ``numpy.ndarray`` while unpickling: checks the claimed shape, for which numpy takes memory."""
 
     def __setstate__(self, state):
-        _, shape, dtype, fortran, data = state
-        dtype = dtype.dtype
-        if isinstance(data, str):
-            data = data.encode("latin1")
-        if dtype.hasobject:
-            array = np.empty(len(data), dtype)
-            done = {}
-            for i, item in enumerate(data):  # in one assignment, numpy would look into lists of lists
-                array[i] = plain(item, done)
-        else:
-            array = np.frombuffer(data, dtype)
-        self.array = array.reshape(shape, order="F" if fortran else "C")  # raises if the shape claims more
+        version, shape, dtype, fortran, data = state
+        each = 1 if dtype.dtype.hasobject else dtype.dtype.itemsize
+        if min(shape, default=0) < 0 or math.prod(shape) * each != len(data):
+            raise pickle.UnpicklingError("the shape of an array does not match its data")
+        super().__setstate__((version, shape, dtype.dtype, fortran, data))
 
 
 def _from_buffer(data, dtype, shape, order, axes=None):
     """Stands in for the function of numpy that rebuilds an array from protocol 5."""
-    array, flat = _Array(), np.frombuffer(data, dtype.dtype)
-    array.array = flat.reshape(shape).transpose(axes) if order == "K" else flat.reshape(shape, order=order)
-    return array
-
-
-def _scalar(dtype, data):
-    data = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(data, dtype.dtype)[0]
-
-
-def _encode(text, encoding):
-    """Stands in for ``_codecs.encode(text, 'latin1')``, which rebuilds bytes in protocols 0 to 2."""
-    return text.encode("latin1")
+    flat = np.frombuffer(data, dtype.dtype)
+    return flat.reshape(shape).transpose(axes) if order == "K" else flat.reshape(shape, order=order)
 
 
 class _NumpyUnpickler(pickle._Unpickler):
@@ -75,34 +56,17 @@ class _NumpyUnpickler(pickle._Unpickler):
 
     dispatch = dict(pickle._Unpickler.dispatch)
     dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]  # its own loader takes the claimed memory first
+    known = {"numpy.ndarray": None, "numpy.dtype": _Dtype, "__builtin__.bytes": lambda: b"",
+             "_codecs.encode": lambda text, encoding: text.encode("latin1"),  # bytes in protocols 0 to 2
+             "multiarray._reconstruct": lambda *_: _Array(0), "numeric._frombuffer": _from_buffer,
+             "multiarray.scalar": lambda dtype, data: np.frombuffer(data, dtype.dtype)[0]}
 
     def find_class(self, module, name):
-        known = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode,
-                 ("__builtin__", "bytes"): lambda: b""}
-        for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            known[package, "_reconstruct"] = lambda *_: _Array()
-            known[package, "scalar"] = _scalar
-        for package in ("numpy.core.numeric", "numpy._core.numeric"):
-            known[package, "_frombuffer"] = _from_buffer
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {f'{module}.{name}'[:80]!r}, which is not data")
-        return known[module, name]
-
-
-def plain(value, done: dict | None = None):
-    """Replace the stand-ins in an unpickled value by their arrays; convert a shared part once."""
-    done = {} if done is None else done
-    if id(value) not in done:
-        if isinstance(value, _Array):
-            result = value.array
-        elif isinstance(value, dict):
-            result = {plain(key, done): plain(item, done) for key, item in value.items()}
-        elif isinstance(value, (list, tuple)):
-            result = type(value)([plain(item, done) for item in value])
-        else:
-            result = value
-        done[id(value)] = result
-    return done[id(value)]
+        name = f"{module}.{name}"
+        short = re.sub(r"^numpy\._?core\.", "", name)
+        if short not in self.known:
+            raise pickle.UnpicklingError(f"it names {name[:80]!r}, which is not data")
+        return self.known[short]
 
 
 def load_numpy_pickle(data: bytes | BinaryIO):
@@ -112,42 +76,40 @@ def load_numpy_pickle(data: bytes | BinaryIO):
     Raises ``pickle.UnpicklingError`` for anything else, also for a cut or malformed file.
     """
     try:
-        return plain(_NumpyUnpickler(io.BytesIO(data) if isinstance(data, bytes) else data, encoding="bytes").load())
+        return _NumpyUnpickler(io.BytesIO(data) if isinstance(data, bytes) else data, encoding="bytes").load()
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # malformed opcodes can raise anything
         raise pickle.UnpicklingError(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
-def npy_header(file: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the header of a ``.npy`` file of ``size`` bytes: return its shape, if it is in Fortran order, and its type.
-
-    Raises ``ValueError`` and others if it is not such a header, or if not as many bytes follow as it claims.
-    """
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
-        shape, fortran_order, dtype = read_header(file)
-    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
-        raise ValueError("its header does not match its data")
-    return shape, fortran_order, dtype
-
-
-def load_npz(path: str | Path, max_bytes: int) -> dict[str, np.ndarray]:
-    """Load the arrays of a ``.npz`` file, which may unpack to ``max_bytes``; nothing is unpickled.
+def load_npy(file: BinaryIO, size: int, allow_pickle: bool = False):
+    """Load a ``.npy`` file of ``size`` bytes; with ``allow_pickle`` as ``load_numpy_pickle`` if it holds objects.
 
     No memory is allocated for a size that the data does not have. A damaged file can raise anything.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
+        old = np.lib.format.read_magic(file) == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject and allow_pickle:
+            return load_numpy_pickle(file)
+        if math.prod(shape) * dtype.itemsize != size - file.tell():
+            raise ValueError("its header does not match its data")
+        file.seek(0)
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def load_npz(path: str | Path, max_bytes: int) -> dict[str, np.ndarray]:
+    """Load the arrays of a ``.npz`` file, which may unpack to ``max_bytes``, like ``load_npy``."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         if sum(record.file_size for record in archive.infolist()) > max_bytes:
             raise ValueError(f"it unpacks to more than {max_bytes:,} bytes")
         for record in archive.infolist():
             with archive.open(record) as file:
-                npy_header(file, record.file_size)
-            with archive.open(record) as file:
-                arrays[record.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+                arrays[record.filename.removesuffix(".npy")] = load_npy(file, record.file_size)
     return arrays
 
 
@@ -157,6 +119,7 @@ NOT_TORCH = (  # what people take for weights: how such a file begins or what it
     (rb".{8}\{\s*\"", "a safetensors file", "load it with safetensors and save its tensors with torch.save"),
     (rb"[(}\]c].*\.\Z|\x80(?!.{1,12}\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.)", "a pickle that torch.save did not write",
      "save it with torch.save(model.state_dict(), FILE)"),
+    (rb"PK.*/constants\.pkl", "TorchScript, a program", "save the state dict of the model"),
     (rb"[\s -~]+\Z", "a text", "download the file itself"),
 )
 
@@ -177,8 +140,6 @@ def load_torch(path: Path, what: str):
     for start, kind, remedy in NOT_TORCH:
         if re.match(start, data, re.DOTALL):
             raise UserError(f"{path} is {kind}, not {what}: {remedy}")
-    if b"/constants.pkl" in data[-100_000:]:
-        raise UserError(f"{path} is TorchScript, a program, not {what}: save the state dict of the model")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns about its older formats
@@ -196,10 +157,9 @@ def load_torch(path: Path, what: str):
 
 
 def _check_zip(data: bytes) -> None:
-    """Raise for what PyTorch, or some version of it, does not check.
+    """Raise ``ValueError`` for what some version of PyTorch does not check.
 
-    These are bombs, folders, wrong checksums, a name twice, and tensors that claim another size than their record
-    has: version 2.6 reads whatever lies behind the record in memory, and swaps its bytes.
+    Version 2.6 reads memory behind a record that is shorter than its tensor claims, and swaps its bytes.
     """
     import torch
     from torch import _weights_only_unpickler
@@ -207,14 +167,9 @@ def _check_zip(data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
         sizes = {record.filename.lower(): record.file_size for record in records}
-        if sum(record.file_size for record in records) > len(data):
-            raise ValueError("it unpacks to more than itself")
-        if len(sizes) < len(records):
-            raise ValueError("it has two records of one name")
-        if any(record.is_dir() or record.external_attr & 0x10 for record in records):
-            raise ValueError("it has folders")  # PyTorch leaves their memory as it was
-        if wrong := archive.testzip():
-            raise ValueError(f"the checksum of {wrong} is wrong")
+        if (sum(record.file_size for record in records) > len(data) or len(sizes) < len(records)
+                or any(record.is_dir() or record.external_attr & 0x10 for record in records) or archive.testzip()):
+            raise ValueError("a bomb, a folder, a name twice or a wrong checksum")
         folder = records[0].filename.partition("/")[0]
         pickled = archive.read(f"{folder}/data.pkl")
 

@@ -8,7 +8,6 @@ import pytest
 from colour import cifar10, datasets
 from colour.cifar10 import ARCHIVE, CATEGORIES, FOLDER
 from colour.cli import UserError
-from colour.split import Split
 from tests.cifar import SMALL
 from tests.helpers import one_line, plain
 
@@ -168,7 +167,7 @@ def test_another_kind_of_data_is_a_row(tmp_path, monkeypatch):
     x = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
     np.save(tmp_path / "arrays.npy", x)
     row = datasets.DataSet("arrays", lambda path: next(path.glob("*.npy"), None),
-                           lambda path: Split.of_one_label(np.load(path)[:20], np.load(path)[20:]), "arrays in {}")
+                           lambda path: datasets.of_one_label(np.load(path)[:20], np.load(path)[20:]), "arrays in {}")
     monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, row))
     x_train, x_test = datasets.load_category(data_dir=tmp_path)
     assert np.array_equal(x_train, x[:20]) and np.array_equal(x_test, x[20:])
