@@ -34,6 +34,14 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
+    def parse_args(self, *args):
+        """Parse, and refuse empty values, which an unset variable of the shell leaves."""
+        parsed = super().parse_args(*args)
+        for name, value in vars(parsed).items():
+            if "" in (value if isinstance(value, (list, tuple)) else [value]):
+                self.error(f"--{name} is empty: give it a value, or leave it out")
+        return parsed
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {one_line(message)} (see {self.prog} --help)\n")
 

@@ -28,13 +28,13 @@ from colour.decode import keep_grey
 from colour.devices import threads
 from colour.files import atomic_write, display_path, sha256
 from colour.picture_folder import find_pictures
+from colour.plots import ORIGIN
 from colour.task import Task
 
 TILE = 512  # pixels; three channels of floats for one are 3 MB
 RADIUS, EPSILON = 1, 1e-3  # of the guided filter: pixels of the network's picture, squared grey in [0, 1]
 COMPARE_WIDTH, GAP = 1600, 8  # pixels
 LONGEST = 150  # bytes of a photo's name that its results keep; file systems allow 255 for all of it
-ORIGIN = "Colourized from"  # a text in every result: the SHA-256 of the photo
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
@@ -45,10 +45,10 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     found = {}
     for path in paths:
         if not os.path.exists(path):  # nor does "", which an unset variable leaves
-            raise UserError(f"--image: there is no {path}" if path else "--image: the name is empty")
+            raise UserError(f"--image: there is no {path}")
         files = [Path(path)]
         if os.path.isdir(path):
-            files = [file for file in sorted(Path(file.path) for file in find_pictures(path)) if not _origin(file)]
+            files = [file for file in sorted(Path(file.path) for file in find_pictures(path)) if _origin(file) is None]
         for file in files:
             found.setdefault(file.resolve(), file)
     if not found:
@@ -57,7 +57,7 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _origin(path: Path) -> str | None:
-    """Return the SHA-256 of the photo that a result was made from, ``None`` for any other file."""
+    """Return the SHA-256 of the photo that a result was made from, "" for a drawing, ``None`` for any other file."""
     with suppress(Exception), Image.open(path, formats=["PNG"]) as image:
         return image.info.get(ORIGIN)
     return None

@@ -16,12 +16,14 @@ from unittest import mock
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from colour.files import ROOT, atomic_write
 
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
 TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 12  # pixels, of letters
 MAX_WIDTH = 1600
+ORIGIN = "Colourized from"  # a text in every PNG from here: the SHA-256 of the photo, empty in a drawing
 DPI = 128  # of curves
 
 
@@ -53,13 +55,15 @@ class _Page:
 
 
 def _save(image: Image.Image, path: str | Path) -> None:
+    text = PngInfo()
+    text.add_text(ORIGIN, "")
     with atomic_write(path) as file:
-        image.save(file, format="PNG")
+        image.save(file, format="PNG", pnginfo=text)
 
 
 def save_figure(figure, path: str | Path) -> None:
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+        figure.savefig(file, format="png", dpi=DPI, metadata={ORIGIN: ""})
 
 
 @contextmanager
