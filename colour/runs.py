@@ -76,7 +76,6 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
         cleanup.enter_context(torchrun.processes(device))
 
         def begin_alone():
-            folder_for(run.checkpoint.parent, "--checkpoint")
             folder_for(run.outdir, "--outdir")
             cleanup.enter_context(training_lock(run.checkpoint))
             return begin(network, recipe, task, run, device)
@@ -108,11 +107,9 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
 
 def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torch.device) -> tuple[dict | None, Recipe]:
     """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
-    if run.checkpoint.is_dir():
-        raise UserError(f"--checkpoint {run.checkpoint} is a folder: name a file in it")
     if run.resume and run.overwrite:
         raise UserError("--resume goes on with a training, --overwrite replaces it: give one of them")
-    if run.facts["init"] and run.checkpoint.exists() and sha256(run.checkpoint) == run.facts["init"]:
+    if run.facts.get("init") and run.checkpoint.exists() and sha256(run.checkpoint) == run.facts["init"]:
         raise UserError("--init and --checkpoint are the same weights, which the training would replace: give another "
                         "--checkpoint")
     state = checkpoints.load_state(run.checkpoint) if run.resume else None
@@ -132,10 +129,10 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torc
 
 def may_begin(checkpoint: Path, overwrite: bool) -> None:
     """Raise ``UserError`` if a file that the training would write exists, unless ``overwrite`` allows to replace it."""
-    files = [checkpoint, checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint)]
-    if not overwrite and (taken := [file for file in files if Path(file).exists()]):
-        raise UserError(f"{taken[0]} exists: give --valid to score it, --resume to go on training it, "
-                        "or --overwrite to replace it")
+    files = [Path(checkpoint), checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint)]
+    if not overwrite and (taken := [file for file in files if file.exists()]):
+        raise UserError(f"{checkpoint} is taken ({taken[0].name} exists): give --valid to score it, --resume to go on "
+                        "training it, or --overwrite to replace it")
 
 
 def check_same(then: dict, now: dict, checkpoint: Path) -> None:
@@ -203,11 +200,14 @@ def explained(error: BaseException, epochs: int, recipe: Recipe, run: Run) -> Ba
 
 @contextmanager
 def training_lock(checkpoint: str | Path) -> Iterator[None]:
-    """Keep other runs from training to ``checkpoint``; raises ``UserError`` if one does already.
+    """Keep other runs from training to ``checkpoint``, and remove what a killed run left half-written.
 
-    Removes what a killed run left half-written.
+    Raises ``UserError`` if another run trains to it, or if no file can be written there.
     """
     checkpoint = Path(checkpoint)
+    if checkpoint.is_dir():
+        raise UserError(f"--checkpoint {checkpoint} is a folder: name a file in it")
+    folder_for(checkpoint.parent, "--checkpoint")
     with locked(checkpoint.with_name(f".{checkpoint.name}.lock")) as free:
         if not free:
             raise UserError(f"another run is training to {checkpoint}: wait for it, or give another --checkpoint")

@@ -20,7 +20,8 @@ from colour import checkpoints
 from colour.checkpoints import Architecture, load_network
 from colour.cli import UserError
 from colour.files import ROOT
-from colour.palette import Palette
+from colour.palette import DEFAULT, Palette
+from colour.task import Classification
 from colourization import CNN, MODELS
 from tests.helpers import NETWORKS, contents_of, make_network, one_line, same, saved, state
 from tests.old_weights import COUNTERS, Python2Pickler, pytorch03
@@ -321,6 +322,30 @@ def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys
     assert after.keys() == before.keys() and after["net.json"] == before["net.json"]
     weights, sidecar = checkpoints.load(file)
     assert same(weights, state("CNN")) and sidecar == {} and "other weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named, found", [
+    ("colour/colour_kmeans16_cat7.npy", "colour_kmeans16_cat7.npy"), (None, DEFAULT.name), ([1], DEFAULT.name),
+    ("colour/none.npy", DEFAULT.name), ("/etc/passwd", DEFAULT.name), ("weights/unet_k3_f32.pkl", DEFAULT.name),
+    ("colour/../weights/unet_k3_f32.pkl", DEFAULT.name)])
+def test_weights_bring_their_palette(named, found, file):
+    """If it is one of ours: a sidecar may come from anywhere, and no other file is opened because of it."""
+    checkpoints.save(file, state(), {"model": "CNN", "palette": named})
+    assert checkpoints.palette_of(file) == DEFAULT.with_name(found)
+
+
+def test_without_a_sidecar_the_palette_is_the_default(file, capsys):
+    checkpoints.save(file, state(), {"model": "CNN"})
+    file.with_suffix(".json").write_text("{")
+    for path in file, None, file.with_name("none.pkl"):
+        assert checkpoints.palette_of(path) == DEFAULT
+    assert capsys.readouterr().err == ""
+
+
+def test_the_weights_for_photos_fit_their_palette():
+    palette = Palette.load(checkpoints.palette_of(checkpoints.PHOTO_WEIGHTS))
+    _, architecture, sidecar = load_network(checkpoints.PHOTO_WEIGHTS, MODELS, Classification(palette))
+    assert sidecar["category"] == "all" and architecture == ("UNet", 3, 32, 32)
 
 
 def test_a_full_disk(file):

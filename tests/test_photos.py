@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from colour import image_file, photos
+from colour import image_file, photos, plots
 from colour.cli import UserError
 from colour.files import sha256
 from colour.palette import Palette
@@ -319,9 +319,19 @@ def test_an_empty_name_is_refused(tmp_path, run, monkeypatch):
     picture(RGB).save(tmp_path / "a.png")
     monkeypatch.chdir(tmp_path)
     for paths in ([""], ["a.png", ""]):
-        with pytest.raises(UserError, match="--image: the name is empty"):
+        with pytest.raises(UserError, match="--image: there is no "):
             run(*paths)
     assert not (tmp_path / "out").exists()
+
+
+def test_drawings_of_this_project_are_not_photos(tmp_path, run):
+    """A folder of results has strips, sheets and curves beside the photos."""
+    plots.picture(tmp_path / "strip.png", RGB.transpose(2, 0, 1) / 256)
+    plots.training_curve(tmp_path / "curve.png", [{"loss": 1, "val_loss": 1}], "loss")
+    with pytest.raises(UserError, match="no pictures"):
+        run(tmp_path)
+    picture(RGB).save(tmp_path / "a.png")
+    assert run(tmp_path) == 0 and len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_long_names_are_shortened(tmp_path, run):

@@ -42,6 +42,40 @@ def test_existing_weights_are_not_overwritten(run, refused, short, small_unet):
     assert status == 0 and sha256(small_unet) != before
 
 
+def test_a_file_that_is_not_ours_is_not_replaced(refused, short, small_unet, tmp_path):
+    """Without .pkl a checkpoint has the sidecar of one with it; somebody's package.json is no sidecar at all."""
+    for name in "package.json", "small.json":
+        (tmp_path / name).write_text('{"name": "mine"}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert len(before) == 2
+    for flags in [], ["--resume"]:
+        for checkpoint in small_unet.with_suffix(""), tmp_path / "package.pkl":
+            assert "--overwrite" in refused(colourization.main, *short, *flags, "--checkpoint", checkpoint)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--checkpoint", "."], "is a folder"), (["--checkpoint", ".", "--overwrite"], "is a folder"),
+    (["--checkpoint", "new.pkl", "--resume", "--overwrite"], "give one of them"),
+    (["--checkpoint", "net.pkl", "--init", "net.pkl", "--overwrite"], "the same weights"),
+    (["--checkpoint", ""], "--checkpoint is empty"), (["--init", ""], "--init is empty"),
+    (["--valid", "--metrics", "."], "--metrics"), (["--valid", "--metrics", "net.json"], "--metrics")])
+def test_what_could_only_fail_or_harm_later_is_refused_at_once(refused, short, small_unet, flags, said, monkeypatch):
+    monkeypatch.chdir(small_unet.parent)
+    small_unet.with_suffix(".json").write_text(json.dumps({"sha256": sha256(small_unet)}))
+    before = {path: path.read_bytes() for path in small_unet.parent.glob("*.*")}
+    named = [flag.replace("net", small_unet.stem) if flag.startswith("net.") else flag for flag in flags]
+    assert said in refused(colourization.main, *short, *named)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_table_of_scores_may_be_replaced(run, short, small_unet, tmp_path):
+    for _ in range(2):
+        status, *_ = run(colourization.main, *short, "--valid", "--checkpoint", small_unet,
+                         "--metrics", tmp_path / "scores.json")
+        assert status == 0
+
+
 def test_the_state_of_a_training_without_weights_is_not_overwritten(tmp_path):
     """A training that was stopped in its first epoch has a state and no weights yet."""
     path = tmp_path / "net.pkl"
