@@ -1,5 +1,6 @@
 """Fixtures that several test files share. This file must stay light: the checker in tests/assignment loads it too."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from colour.files import ROOT
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several tests at once: more threads would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
