@@ -14,6 +14,7 @@ from colour.cli import Parser, UserError, command, folder_for, number
 from colour.datasets import choose, load_category
 from colour.files import ROOT
 from colour.palette import MAX_COLOURS, Palette
+from colour.pixels import to_rgb
 
 STARTS = 4  # k-means ends in a local optimum: take the best of so many, by mean distance
 
@@ -35,7 +36,7 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
     counts = counts[codes]
     if len(codes) < k:
         raise UserError(f"these pictures have only {len(codes)} different colours: choose a smaller -k")
-    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32) / 256
+    colours = to_rgb(np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1))
     best, centres = math.inf, None
     for start in range(STARTS):
         # Each distinct colour once, weighted by its frequency: the same objective, several times faster.

@@ -93,7 +93,7 @@ def baselines(train_images: torch.Tensor, train_labels: torch.Tensor | None, val
     """
     scores = defaultdict(Scores)
     shades = torch.stack([_counts(train_images, channel, LEVELS) for channel in train_images.unbind(dim=1)]).float()
-    mean_colours = (shades @ torch.arange(LEVELS, device=shades.device).float() / 256 / shades.sum(dim=2)).T
+    mean_colours = (shades @ to_rgb(torch.arange(LEVELS, device=shades.device)) / shades.sum(dim=2)).T
     if train_labels is not None:
         most_frequent = _counts(train_images, train_labels, len(palette)).argmax(dim=1)
     for start in range(0, len(valid_images), BATCH):

@@ -28,6 +28,7 @@ from colour.decode import keep_grey
 from colour.devices import threads
 from colour.files import atomic_write, display_path, sha256
 from colour.picture_folder import find_pictures
+from colour.pixels import to_rgb
 from colour.plots import ORIGIN
 from colour.task import Task
 
@@ -130,7 +131,7 @@ def colour(image: Image.Image, network: nn.Module, task: Task, size: int = 32) -
     32 is chosen by eye on 13 photographs: from 64 on, skies and meadows broke up into patches of other colours.
     """
     small = _reduced(image, size / math.sqrt(image.width * image.height))
-    grey = np.asarray(small.convert("RGB"), dtype=np.float32).mean(axis=-1) / 256
+    grey = to_rgb(np.asarray(small.convert("RGB"))).mean(axis=-1)
     tint(image, guided(grey, chroma_of(network, task, grey)))
 
 

@@ -1,11 +1,14 @@
 """Bytes to numbers: the two facts of the assignment that weights trained elsewhere depend on."""
 
+import numpy as np
 import torch
 
+Pixels = torch.Tensor | np.ndarray
 
-def to_rgb(images: torch.Tensor) -> torch.Tensor:
-    """Return uint8 pictures of any shape as float32 in [0, 1): ``x / 256``, not 255."""
-    return images.float() / 256
+
+def to_rgb(images: Pixels) -> Pixels:
+    """Return bytes, a tensor or an array of any shape, as float32 in [0, 1): ``x / 256``, not 255."""
+    return (images.float() if torch.is_tensor(images) else images.astype(np.float32)) / 256
 
 
 def grey_of(rgb: torch.Tensor) -> torch.Tensor:

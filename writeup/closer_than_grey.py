@@ -49,9 +49,9 @@ def of_photos(network: nn.Module, task: Classification, files: Iterable[Path], s
     errors = []
     for file in files:
         image = image_file.read(file).convert("RGB")
-        truth = np.asarray(image, dtype=np.float32) / 256
+        truth = to_rgb(np.asarray(image))
         photos.colour(image, network, task, size)
-        guesses = np.asarray(image, dtype=np.float32) / 256, truth.mean(axis=-1, keepdims=True)
+        guesses = to_rgb(np.asarray(image)), truth.mean(axis=-1, keepdims=True)
         errors.append([float(np.square(guess - truth).mean()) for guess in guesses])
     return torch.tensor(errors).T
 
