@@ -15,7 +15,7 @@ from colour import torchrun
 from colour.augment import augmented
 from colour.cli import UserError
 from colour.datasets import load_category
-from colour.devices import bf16
+from colour.devices import bf16, has_large_weights
 from colour.metrics import Scores
 from colour.pixels import grey_of, to_rgb
 from colour.task import Task
@@ -181,7 +181,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         history, done = list(state["history"]), min(state["done"], steps)
         tally.load_state_dict(state["tally"])
         wind_forward(scheduler, len(history) * steps + done)
-    replica = torchrun.replicate(network)
+    replica, large = torchrun.replicate(network), has_large_weights(network)
 
     def state_now():
         return {"model": network.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": list(history),
@@ -193,7 +193,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
         for rgb, labels in progress(itertools.islice(batches, done, None), steps - done):
-            with bf16(network, device) if recipe.precision == "bf16" else nullcontext():
+            with bf16(network, device, large) if recipe.precision == "bf16" else nullcontext():
                 output = replica(grey_of(rgb))
             loss = task.loss(output, rgb, labels)
             optimizer.zero_grad()
