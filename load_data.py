@@ -7,6 +7,11 @@
 The pictures are uint8 (N, 3, 32, 32). CIFAR's are in its order, so picture 7 is the same picture for everybody.
 """
 
+if __name__ == "__main__":  # first, because importing numpy takes a while
+    from colour.cli import exit_on_interrupt
+
+    exit_on_interrupt()
+
 import sys
 
 from colour.cifar10 import load_cifar10, load_horses

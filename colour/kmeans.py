@@ -4,6 +4,11 @@
     python -m colour.kmeans -k 24 --data FOLDER -o my.npy
 """
 
+if __name__ == "__main__":  # first, because importing PyTorch takes a while
+    from colour.cli import exit_on_interrupt
+
+    exit_on_interrupt()
+
 import math
 import sys
 from pathlib import Path

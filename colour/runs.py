@@ -142,7 +142,7 @@ def check_same(then: dict, now: dict, checkpoint: Path) -> None:
         if before != after:
             flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")
             raise UserError(f"--resume: the training of {checkpoint} had {name} {before:.80}, not {after}: "
-                            f"give {flag} as then, or train anew with --overwrite")
+                            f"give {flag} as then, or start again with --overwrite")
 
 
 def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:

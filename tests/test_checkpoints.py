@@ -532,6 +532,48 @@ def test_files_that_are_not_weights(what, file, refused_untouched):
     assert not Path("marker").exists()
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_weights_saved_from_a_wrapper(prefix, file):
+    """As DataParallel and torch.compile name them."""
+    torch.save({prefix + name: value for name, value in state().items()}, file)
+    network, architecture, _ = load_network(file, MODELS)
+    assert architecture.model == "CNN" and same(network.state_dict(), state())
+
+
+def torchscript() -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name in "data.pkl", "code/__torch__.py", "constants.pkl", "version":
+            archive.writestr(f"cnn/{name}", b"3\n")
+    return memory.getvalue()
+
+
+TAKEN_FOR_WEIGHTS = {
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 461684\n",
+    "a text": b"404: Not Found",
+    "a text ": b'{"message": "Not Found"}\n',
+    "a web page": b"<html><body>Sign in</body></html>",
+    "safetensors": (20).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}' + bytes(8),
+    "TorchScript": torchscript(),
+    **{f"a pickle{' ' * protocol}": pickle.dumps({"finalconv.weight": [1.5]}, protocol) for protocol in range(6)},
+}
+
+
+@pytest.mark.parametrize("what", TAKEN_FOR_WEIGHTS)
+def test_what_people_take_for_weights_is_named(what, file):
+    file.write_bytes(TAKEN_FOR_WEIGHTS[what])
+    with pytest.raises(UserError) as error:
+        checkpoints.load(file)
+    assert what.strip() in one_line(error) and str(file) in one_line(error) and ": " in one_line(error)
+
+
+def test_a_training_state_is_not_weights(file):
+    torch.save({"model": state(), "optimizer": {}, "history": [], "run": {}, "done": 0, "tally": {}}, file)
+    with pytest.raises(UserError) as error:
+        checkpoints.load(file)
+    assert "state of a training" in one_line(error) and "--resume" in one_line(error)
+
+
 def test_a_damaged_training_state(file):
     network = CNN(1, 1, 2)
     moments = {i: {"step": torch.zeros(()), "exp_avg": weight.detach(), "exp_avg_sq": weight.detach()}

@@ -77,11 +77,13 @@ def interrupted(process, seen) -> tuple[int, str]:
         process.kill()
 
 
-@pytest.mark.parametrize("script", ["colourization.py", "colour_regression.py", "activations.py"])
-def test_interrupted_while_pytorch_is_imported(script, tmp_path):
-    (tmp_path / "torch.py").write_text("import pathlib, time\npathlib.Path('seen').touch()\ntime.sleep(60)")
+@pytest.mark.parametrize("script", ["colourization.py", "colour_regression.py", "activations.py", "load_data.py",
+                                    "colour/kmeans.py"])
+def test_interrupted_while_libraries_are_imported(script, tmp_path):
+    for library in "torch", "numpy":
+        (tmp_path / f"{library}.py").write_text("import pathlib, time\npathlib.Path('seen').touch()\ntime.sleep(60)")
     process = subprocess.Popen([sys.executable, ROOT / script], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": str(tmp_path)})
+                               env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
     assert interrupted(process, tmp_path / "seen") == (130, "interrupted\n")
 
 

@@ -31,7 +31,7 @@ class Failure(Exception):
 
 
 class Sandbox:
-    """Starts the worker, and anew when a submission has ended it."""
+    """Start the worker, and start it again when a submission has ended it."""
 
     def __init__(self, seconds: float = SECONDS):
         self.seconds = seconds
