@@ -113,7 +113,7 @@ def _pixels(images) -> np.ndarray:
     return np.broadcast_to(pixels, (*pixels.shape[:-1], 3))
 
 
-def _heat(values: np.ndarray) -> np.ndarray:
+def heat(values: np.ndarray) -> np.ndarray:
     """Return numbers (H, W) from 0 (dark) to 1 (yellow) as uint8 (H, W, 3)."""
     with lend_matplotlib() as matplotlib:
         return matplotlib.colormaps["viridis"](values, bytes=True)[..., :3]
@@ -192,7 +192,7 @@ def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = N
         low, high = channel.min(), channel.max()
         span, pixels = _short(low), np.full((height, width, 3), 176, np.uint8)
         if high > low:
-            span, pixels = f"{span} to {_short(high)}", _heat((channel - low) / (high - low))
+            span, pixels = f"{span} to {_short(high)}", heat((channel - low) / (high - low))
         page.picture(x, y + LINE, pixels, scale)
         page.text(x, y + LINE - 5, str(i), SMALL)
         page.text(x + scale * width, y + LINE - 5, span, TINY, "rs", colour="dimgrey")
@@ -214,7 +214,7 @@ def uncertainty(path: str | Path, rows: list[tuple[str, list[tuple[str, object]]
     (H, W), in bits from 0 to ``max_entropy``, and its scale.
     """
     rows = [(heading, [(caption, _pixels(image)) for caption, image in pictures]) for heading, pictures in rows]
-    rows[0][1].append(("entropy", _heat(_floats(entropy) / max_entropy)))
+    rows[0][1].append(("entropy", heat(_floats(entropy) / max_entropy)))
     height, width = entropy.shape
     scale = max(1, 192 // max(height, width))
     step_x, step_y = scale * width + 2 * GAP, scale * height + 2 * LINE + 2 * GAP
@@ -227,7 +227,7 @@ def uncertainty(path: str | Path, rows: list[tuple[str, list[tuple[str, object]]
             page.text(column * step_x, y - 7, caption, SMALL)
             page.picture(column * step_x, y, pixels, scale)
     x, y, length = len(rows[0][1]) * step_x, 2 * LINE, scale * height
-    page.picture(x, y, _heat(np.linspace(1, 0, length)[:, None].repeat(LINE, axis=1)), 1)
+    page.picture(x, y, heat(np.linspace(1, 0, length)[:, None].repeat(LINE, axis=1)), 1)
     for bits in range(int(max_entropy) + 1):
         page.text(x + LINE, y + round(length * (1 - bits / max_entropy)), f"- {bits} bits", NOTE, "lm")
     page.save(path)

@@ -108,7 +108,8 @@ class Tally:
         self.loss = self.correct = self.pixels = self.classified = 0
 
     @torch.no_grad()
-    def add(self, loss: torch.Tensor, pixels: int, guess: torch.Tensor | None, labels: torch.Tensor | None) -> None:
+    def add(self, loss: torch.Tensor, pixels: int, guess: torch.Tensor | None = None,
+            labels: torch.Tensor | None = None) -> None:
         """Count a batch: its mean loss per pixel and, in classification, the pixels that are labelled right."""
         if not pixels:  # the mean loss over nothing is not a number
             return
@@ -148,9 +149,8 @@ def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: i
     for rgb, labels in minibatches(pictures, batch_size):
         grey = grey_of(rgb)
         output = network(grey)
-        guess = task.guess(output)
-        tally.add(task.loss(output, rgb, labels), grey.numel(), guess, labels)
-        scores.add(task.colours(output, grey), rgb, guess, labels)
+        tally.add(task.loss(output, rgb, labels), grey.numel())
+        scores.add(task.colours(output, grey), rgb, task.guess(output), labels)
     network.train(was_training)
     return {**tally.result(), **scores.result()}
 

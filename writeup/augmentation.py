@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from colour import plots
 from colour.augment import NAMES
 from colour.cifar10 import HORSE, load_cifar10
 from colour.cli import Parser, UserError, command, folder_for, number
@@ -69,21 +70,19 @@ def summary(runs: list[dict]) -> dict[str, dict[str, tuple[float, float]]]:
 
 def draw(path: Path, runs: list[dict]) -> None:
     """Draw loss and accuracy of every run as a dot, and their means as bars, by name."""
-    from matplotlib.figure import Figure
-
     means = summary(runs)
-    figure = Figure((10, 3.8), dpi=128, facecolor="white", layout="constrained")
-    for axes, (key, label) in zip(figure.subplots(1, 2), (("loss", "cross-entropy"), ("acc", "accuracy"))):
-        for place, name in enumerate(means):
-            values = [run[key] for run in runs if run["name"] == name]
-            axes.plot([place] * len(values), values, "o", color="C0", ms=5, alpha=0.6)
-            axes.hlines(means[name][key][0], place - 0.3, place + 0.3, color="C1", lw=2)
-        axes.set_xticks(range(len(means)), list(means), rotation=20)
-        axes.set_ylabel(label)
-        axes.grid(axis="y", alpha=0.3)
-    figure.suptitle(f"UNet after the same number of steps, {HELD_OUT:,} held-out horses")
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png")
+    with plots.lend_matplotlib() as matplotlib:
+        figure = matplotlib.figure.Figure((10, 3.8), layout="constrained")
+        for axes, (key, label) in zip(figure.subplots(1, 2), (("loss", "cross-entropy"), ("acc", "accuracy"))):
+            for place, name in enumerate(means):
+                values = [run[key] for run in runs if run["name"] == name]
+                axes.plot([place] * len(values), values, "o", color="C0", ms=5, alpha=0.6)
+                axes.hlines(means[name][key][0], place - 0.3, place + 0.3, color="C1", lw=2)
+            axes.set_xticks(range(len(means)), list(means), rotation=20)
+            axes.set_ylabel(label)
+            axes.grid(axis="y", alpha=0.3)
+        figure.suptitle(f"UNet after the same number of steps, {HELD_OUT:,} held-out horses")
+        plots.save_figure(figure, path)
 
 
 @command

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
 from torch import nn
 
 from activations import NETWORKS
@@ -83,7 +82,7 @@ def save_row(name: str, images: torch.Tensor | list[torch.Tensor], scale: int = 
 
 def heat(values: np.ndarray) -> torch.Tensor:
     """Return numbers (H, W) from 0 (dark) to 1 (yellow) as RGB (3, H, W) in [0, 1]."""
-    return torch.tensor(colormaps["viridis"](values, bytes=True)[..., :3] / 256).permute(2, 0, 1)
+    return to_rgb(torch.from_numpy(plots.heat(values))).permute(2, 0, 1)
 
 
 def code(name: str) -> str:
