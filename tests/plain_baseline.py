@@ -9,13 +9,13 @@ force. Nothing of this project's own loop, networks and settings may be used her
 import functools
 import math
 import sys
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from colour.decode import keep_grey
 from colour.palette import Palette
 from load_data import load_horses
 
@@ -68,6 +68,11 @@ def first_horses(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return prepare(load_horses()[0][:count])
 
 
+@functools.cache
+def test_horses() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return prepare(load_horses()[1])
+
+
 def load_both_sets() -> None:
     for images in load_horses():
         prepare(images)
@@ -100,12 +105,20 @@ def epoch(model: str, count: int, batch: int, threads: int | None = None) -> Non
         optimizer.step()
 
 
-def validate(network: nn.Module, rgb: np.ndarray, grey: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean loss on some pictures."""
+def validate(network: nn.Module, rgb: np.ndarray, grey: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the mean loss on some pictures, and the PSNR of their expected colours with the grey put back."""
     network.eval()
+    centres = torch.from_numpy(Palette.load().centres)
+    losses, errors = [], []
     with torch.no_grad():
-        return np.mean([logits_and_loss(network, grey[start:start + 100], labels[start:start + 100])[1].item()
-                        for start in range(0, len(grey), 100)])
+        for start in range(0, len(grey), 100):
+            part = slice(start, start + 100)
+            logits, loss = logits_and_loss(network, grey[part], labels[part])
+            expected = (logits.softmax(dim=3) @ centres).permute(0, 3, 1, 2)
+            kept = keep_grey(expected, torch.from_numpy(grey[part]).float())
+            losses.append(loss.item())
+            errors.append(np.square(kept.numpy() - rgb[part]).mean())
+    return {"loss": float(np.mean(losses)), "colour": -10 * math.log10(np.mean(errors))}
 
 
 def score_and_draw(picture: str) -> None:
@@ -122,19 +135,15 @@ def score_and_draw(picture: str) -> None:
     pyplot.savefig(picture)
 
 
-def train_until(loss: float) -> tuple[float, int, float]:
-    """Train at a batch of 10 until the validation loss is at most ``loss``; return seconds, epochs, and that loss."""
+def start_again() -> None:
+    """Forget the networks in training, and load what ``validate_now`` needs."""
     torch.manual_seed(0)
     network_in_training.cache_clear()
-    network, _ = network_in_training("UNet")
-    first_horses(5000)
-    test = prepare(load_horses()[1])
-    start, epochs, reached = time.perf_counter(), 0, math.inf
-    while reached > loss and epochs < 30:
-        epoch("UNet", 5000, 10)
-        reached = validate(network, *test)
-        epochs += 1
-    return time.perf_counter() - start, epochs, reached
+    first_horses(5000), test_horses()
+
+
+def validate_now(model: str) -> dict[str, float]:
+    return validate(network_in_training(model)[0], *test_horses())
 
 
 if __name__ == "__main__":
