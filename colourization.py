@@ -13,6 +13,7 @@ if __name__ == "__main__":  # first, because importing PyTorch takes seconds
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,14 +22,14 @@ from torch import nn
 
 from colour import flags, results
 from colour.checkpoints import PHOTO_WEIGHTS, Architecture, load_network, new_weights, palette_of, shipped_weights
-from colour.cli import Parser, UserError, command, folder_for
+from colour.cli import Parser, UserError, command, folder_for, number
 from colour.datasets import category_name
 from colour.devices import pick_device
 from colour.grey_start import start_from_grey
 from colour.palette import Palette
 from colour.runs import Run, command_line, facts_of, train_and_save
 from colour.task import Classification
-from colour.training import load_sets
+from colour.training import Recipe, load_sets
 
 # ------------------------------------------------------------------------------------------------
 # Convolutions
@@ -182,6 +183,9 @@ def build_parser() -> Parser:
     training = flags.add_training_flags(parser)
     training.add_argument("--grey_start", action="store_true",
                           help="initialise the last layer of a UNet to predict the colour from the pixel's grey alone")
+    training.add_argument("--label_smoothing", type=number(float, 0, 0.99), default=Recipe.label_smoothing,
+                          metavar="S", help="share of each pixel's target that is spread over all colours: the "
+                          "network is less sure, and its mean colours are paler")
     flags.add_data_flags(parser)
     flags.add_decoding_flags(flags.add_result_flags(parser))
     flags.add_photo_flags(parser)
@@ -235,7 +239,8 @@ def main(argv: list[str] | None = None) -> int | None:
     facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init, args.grey_start)
     checkpoint = Path(args.checkpoint or new_weights(architecture))
     run = Run(checkpoint, outdir, command_line(__file__, argv), facts, args.resume, args.overwrite, args.plot)
-    train_and_save(network, train_set, valid_set, flags.recipe_of(args), task, run)
+    recipe = replace(flags.recipe_of(args), label_smoothing=args.label_smoothing)
+    train_and_save(network, train_set, valid_set, recipe, task, run)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from colour.palette import DEFAULT, MAX_COLOURS
 from colour.task import Task
 from colour.untrusted import load_torch
 
-PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f32_all.pkl"  # have seen more than horses
+PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f64_all.pkl"  # have seen more than horses
 MAX_SIDECAR_BYTES = 1 << 25
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before each name
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

@@ -2,6 +2,9 @@
 
     python -m colour.kmeans -k 24
     python -m colour.kmeans -k 24 --data FOLDER -o my.npy
+
+With --chroma, the pixels are first made equally bright, and the palette tells only colours apart: for weights that
+colour photos, whose brightness is kept.
 """
 
 if __name__ == "__main__":  # first, because importing PyTorch takes a while
@@ -24,11 +27,14 @@ from colour.pixels import to_rgb
 STARTS = 4  # k-means ends in a local optimum: take the best of so many, by mean distance
 
 
-def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, float]:
+def learn_palette(images: np.ndarray, k: int, seed: int = 0, chroma: bool = False) -> tuple[Palette, float]:
     """Cluster the pixels of ``images``, uint8 (N, 3, H, W), into ``k`` colours.
 
-    Returns the palette, sorted from dark to bright, and the mean distance of a pixel to its nearest centre
-    (RGB in [0, 1)). Raises ``UserError`` if the images have fewer than ``k`` colours.
+    With ``chroma``, every pixel is first shifted to the grey 1/2, and so all centres have it: then the nearest centre
+    in RGB is the one whose chroma (deviation from grey) is nearest, however bright the pixel is.
+
+    Returns the palette, sorted from dark to bright and then by red, and the mean distance of a pixel to its nearest
+    centre (RGB in [0, 1)). Raises ``UserError`` if the images have fewer than ``k`` colours.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
@@ -39,9 +45,13 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
         counts += np.bincount((red << 16 | green << 8 | blue).ravel(), minlength=len(counts))
     codes = np.flatnonzero(counts)
     counts = counts[codes]
-    if len(codes) < k:
-        raise UserError(f"these pictures have only {len(codes)} different colours: choose a smaller -k")
-    colours = to_rgb(np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1))
+    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    if chroma:  # three times as far from the mean, so that they are whole numbers
+        colours, same = np.unique(3 * colours - colours.sum(axis=1, keepdims=True), axis=0, return_inverse=True)
+        colours, counts = 128 + colours / 3, np.bincount(same.ravel(), counts)
+    if len(colours) < k:
+        raise UserError(f"these pictures have only {len(colours)} different colours: choose a smaller -k")
+    colours = to_rgb(colours)
     best, centres = math.inf, None
     for start in range(STARTS):
         # Each distinct colour once, weighted by its frequency: the same objective, several times faster.
@@ -50,7 +60,8 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0) -> tuple[Palette, f
         distances = np.linalg.norm(colours - means.cluster_centers_[means.labels_], axis=1)
         if (distance := float(np.average(distances, weights=counts))) < best:
             best, centres = distance, means.cluster_centers_
-    return Palette(centres[np.argsort(centres.mean(axis=1))]), best
+    order = np.lexsort((centres[:, 0], centres.mean(axis=1).round(4)))  # of --chroma, all are equally bright
+    return Palette(centres[order].clip(0, 1)), best
 
 
 @command
@@ -61,21 +72,23 @@ def main(argv=None):
     parser.add_argument("--category", default="horse", help="a CIFAR-10 category by name or number, or 'all'")
     parser.add_argument("--data", metavar="DIR", help="a folder of pictures, or where CIFAR-10 or ImageNet32 is "
                         "(default: the embedded horses)")
+    parser.add_argument("--chroma", action="store_true", help="tell colours apart, not how bright they are")
     parser.add_argument("-s", "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
     parser.add_argument("-o", "--output", metavar="FILE",
-                        help="the palette to write (default: colour/colour_kmeans<K>_cat<N>.npy)")
+                        help="the palette to write (default: colour/colour_kmeans<K>_cat<N>.npy, with --chroma "
+                        "colour_kmeans<K>_cat<N>_chroma.npy)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing palette")
     args = parser.parse_args(argv)
 
     dataset, _, label = choose(args.category, args.data)
     if args.output is None and not dataset.palettes:
         raise UserError(f"{args.data} holds {dataset.name}: say with -o FILE where its palette goes, such as -o my.npy")
-    name = f"colour_kmeans{args.colours}_{dataset.palettes}{'all' if label is None else label}.npy"
-    output = Path(args.output or ROOT / "colour" / name)
+    name = f"colour_kmeans{args.colours}_{dataset.palettes}{'all' if label is None else label}"
+    output = Path(args.output or ROOT / "colour" / f"{name}{'_chroma' * args.chroma}.npy")
     folder_for(output.parent, "-o")
     images, _ = load_category(args.category, args.data)
     print(f"k-means with {args.colours} colours over {images.size // 3:,} pixels ...", file=sys.stderr)
-    palette, distance = learn_palette(images, args.colours, args.seed)
+    palette, distance = learn_palette(images, args.colours, args.seed, args.chroma)
     print(f"mean distance of a pixel to its nearest colour: {distance:.4f}")
     if not output.exists() or args.overwrite:
         palette.save(output)

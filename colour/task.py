@@ -35,10 +35,12 @@ class Classification:
         """Return the labels, uint8 (N, H, W), of uint8 pictures (N, 3, H, W)."""
         return torch.from_numpy(self.palette.labels(images))
 
-    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: torch.Tensor,
+             label_smoothing: float = 0.0) -> torch.Tensor:
         """Return the mean cross-entropy over pixels against labels, int64 (N, H, W)."""
         # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
-        return F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten())
+        return F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten(),
+                               label_smoothing=label_smoothing)
 
     def guess(self, output: torch.Tensor) -> torch.Tensor:
         """Return the most probable label of each pixel, (N, H, W)."""
@@ -83,7 +85,7 @@ class Regression:
     def labels(self, images: np.ndarray) -> None:
         return None
 
-    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: None) -> torch.Tensor:
+    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: None, label_smoothing: float = 0.0) -> torch.Tensor:
         """Return the mean squared error over pixels and channels against RGB (N, 3, H, W)."""
         return F.mse_loss(output.float(), rgb)
 

@@ -30,6 +30,7 @@ class Recipe:
     learn_rate: float = 0.001  # constant, or the peak of "onecycle"
     schedule: str = "constant"  # or "onecycle" (Smith and Topin 2017)
     weight_decay: float = 0.0
+    label_smoothing: float = 0.0  # in [0, 1); of classification (Szegedy et al. 2016)
     augment: tuple[str, ...] = ()  # of augment.NAMES
     seed: int = 0
     precision: str = "auto"  # or "fp32", "bf16"
@@ -195,7 +196,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         for rgb, labels in progress(itertools.islice(batches, done, None), steps - done):
             with bf16(network, device, large) if recipe.precision == "bf16" else nullcontext():
                 output = replica(grey_of(rgb))
-            loss = task.loss(output, rgb, labels)
+            loss = task.loss(output, rgb, labels, recipe.label_smoothing)
             optimizer.zero_grad()
             in_batch = min(recipe.batch_size, len(train_set) - done * recipe.batch_size)
             torchrun.weighted(loss, output, in_batch).backward()

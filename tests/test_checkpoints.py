@@ -345,7 +345,8 @@ def test_without_a_sidecar_the_palette_is_the_default(file, capsys):
 def test_the_weights_for_photos_fit_their_palette():
     palette = Palette.load(checkpoints.palette_of(checkpoints.PHOTO_WEIGHTS))
     _, architecture, sidecar = load_network(checkpoints.PHOTO_WEIGHTS, MODELS, Classification(palette))
-    assert sidecar["category"] == "all" and architecture == ("UNet", 3, 32, 32)
+    assert sidecar["category"] == "all" and architecture == ("UNet", 3, 64, 24)
+    assert palette.centres.mean(axis=1) == pytest.approx(0.5, abs=1e-4)  # it tells colours apart, not brightness
 
 
 def test_a_full_disk(file):

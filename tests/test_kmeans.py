@@ -68,6 +68,19 @@ def test_too_few_colours():
     assert "only 2 different colours" in one_line(error) and "-k" in one_line(error)
 
 
+def test_chroma_does_not_look_at_brightness():
+    """Two hues, each dark and bright: by RGB, two colours would be the dark and the bright ones."""
+    colours = np.array([[40, 20, 30], [20, 40, 30], [220, 200, 210], [205, 225, 215]])
+    images = pictures_of(colours, [10, 6, 9, 7])
+    palette, distance = kmeans.learn_palette(images, 2, chroma=True)
+    assert palette.centres * 256 == pytest.approx(np.array([[118, 138, 128], [138, 118, 128]]), abs=1e-3)
+    assert distance == pytest.approx(0, abs=1e-6)
+    redder = images[:, 0].astype(int) > images[:, 1]
+    assert (palette.labels(images) == redder).all()
+    with pytest.raises(UserError, match="only 2 different colours"):
+        kmeans.learn_palette(images, 3, chroma=True)
+
+
 @pytest.fixture
 def few_pictures(monkeypatch):
     def use(images):
@@ -104,7 +117,9 @@ def test_kmeans_writes_replaces_and_refuses(few_pictures, tmp_path, capsys):
 def test_kmeans_names_its_file(few_pictures, tmp_path, monkeypatch, category, name):
     monkeypatch.setattr(kmeans, "ROOT", tmp_path)
     kmeans.main(["-k", "3", "--category", category])
-    assert [file.name for file in tmp_path.rglob("*.npy")] == [f"colour_kmeans3_{name}.npy"]
+    kmeans.main(["-k", "3", "--category", category, "--chroma"])
+    assert sorted(file.name for file in tmp_path.rglob("*.npy")) == [
+        f"colour_kmeans3_{name}.npy", f"colour_kmeans3_{name}_chroma.npy"]
 
 
 @pytest.mark.parametrize("flags", [["-k", "1"], ["-k", "257"], ["-k", "x"], ["--category", "unicorn"], ["-k", "5"]])

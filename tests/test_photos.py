@@ -40,7 +40,8 @@ def task():
 @pytest.fixture
 def run(network, task, tmp_path):
     def run(*paths, **options):
-        return colour_files(paths, network, task, **{"outdir": tmp_path / "out", "suffix": "UNet"} | options)
+        given = {"outdir": tmp_path / "out", "suffix": "UNet", "size": 32} | options
+        return colour_files(paths, network, task, **given)
 
     return run
 

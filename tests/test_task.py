@@ -23,6 +23,13 @@ def test_losses_are_those_of_the_library():
     assert torch.isclose(Regression().loss(output[:, :3], rgb, None), ((output[:, :3] - rgb) ** 2).mean())
 
 
+def test_label_smoothing_spreads_a_share_of_the_target_over_all_colours():
+    output, labels = torch.randn(3, 5, 8, 8), torch.randint(5, (3, 8, 8))
+    target = 0.8 * F.one_hot(labels, 5).permute(0, 3, 1, 2) + 0.2 / 5
+    expected = -(target * output.log_softmax(dim=1)).sum(dim=1).mean()
+    assert torch.isclose(Classification(PALETTE).loss(output, None, labels, 0.2), expected)
+
+
 def test_losses_are_computed_in_float32():
     output, labels, rgb = torch.randn(3, 24, 8, 8).bfloat16(), torch.randint(24, (3, 8, 8)), torch.rand(3, 3, 8, 8)
     for task, out in (Classification(Palette.load()), output), (Regression(), output[:, :3]):

@@ -162,6 +162,13 @@ def test_same_seed_same_numbers_other_seed_others(few_horses):
     assert figures[0] == figures[1] != figures[2]
 
 
+def test_label_smoothing_is_trained_with_and_not_scored(few_horses):
+    """Weights are the same before the first step, which with a learning rate next to nothing is always."""
+    (plain,), (smoothed,) = (trained(few_horses, epochs=1, learn_rate=1e-30, label_smoothing=share)[1][0]["history"]
+                             for share in (0.0, 0.5))
+    assert smoothed["val_loss"] == plain["val_loss"] and smoothed["loss"] != plain["loss"]
+
+
 def test_the_order_changes_from_epoch_to_epoch(few_horses):
     """When the learning rate is next to nothing, two epochs differ only by the order of the batches."""
     _, states = trained(few_horses, epochs=2, learn_rate=1e-30, augment=("hshift",))

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from colour import image_file, photos
-from colour.checkpoints import load, load_network
+from colour.checkpoints import PHOTO_WEIGHTS, load, load_network
 from colour.cli import Parser, command
 from colour.decode import DECODERS
 from colour.devices import pick_device
@@ -29,7 +29,7 @@ from colour.task import Classification
 from colourization import MODELS
 from load_data import load_cifar10
 
-WEIGHTS = [ROOT / "weights" / f"unet_k3_f32{suffix}.pkl" for suffix in ("", "_all")]
+WEIGHTS = [ROOT / "weights" / "unet_k3_f32.pkl", PHOTO_WEIGHTS]
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decode", nargs="+", choices=DECODERS, default=["mean", "annealed"], help="the decoders")
     parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: data/)")
     parser.add_argument("--image", nargs="+", metavar="FILE_OR_DIR", help="photographs to score instead of CIFAR-10")
-    parser.add_argument("--size", nargs="+", type=int, default=[32], metavar="N",
+    parser.add_argument("--size", nargs="+", type=int, default=[48], metavar="N",
                         help="the network sees a photograph reduced to N x N pixels")
     args = parser.parse_args(argv)
     pick_device(gpu=False)
