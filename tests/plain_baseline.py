@@ -138,6 +138,7 @@ def score_and_draw(picture: str) -> None:
 def start_again() -> None:
     """Forget the networks in training, and load what ``validate_now`` needs."""
     torch.manual_seed(0)
+    np.random.seed(0)
     network_in_training.cache_clear()
     first_horses(5000), test_horses()
 

@@ -21,7 +21,7 @@ unet="--grey_start -l 0.01 -e 40 --augment hflip,hshift,vshift"
 for filters in 32 16; do
     train colourization.py "unet_k3_f$filters" --model UNet -f $filters $unet
     train colourization.py "cnn_k3_f$filters" --model CNN -f $filters -l 0.05 --augment hflip \
-        -e $((filters == 32 ? 25 : 60))
+        -e $((filters == 32 ? 25 : 40))
     train colourization.py "dunet_k3_f$filters" --model DUNet -f $filters $unet
-    train colour_regression.py "regression_cnn_k3_f$filters" --train -f $filters -l 0.03 -e 80 --augment hflip
+    train colour_regression.py "regression_cnn_k3_f$filters" --train -f $filters -l 0.03 -e 60 --augment hflip
 done

@@ -19,7 +19,8 @@ from torch import nn
 
 from colour import image_file, photos
 from colour.checkpoints import PHOTO_WEIGHTS, load, load_network
-from colour.cli import Parser, command
+from colour.cli import Parser, command, number
+from colour.datasets import load_category
 from colour.decode import DECODERS
 from colour.devices import pick_device
 from colour.files import ROOT
@@ -27,7 +28,6 @@ from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
 from colour.task import Classification
 from colourization import MODELS
-from load_data import load_cifar10
 
 WEIGHTS = [ROOT / "weights" / "unet_k3_f32.pkl", PHOTO_WEIGHTS]
 
@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="+", type=Path, default=WEIGHTS, metavar="FILE", help="what to score")
     parser.add_argument("--decode", nargs="+", choices=DECODERS, default=["mean", "annealed"], help="the decoders")
     parser.add_argument("--data", metavar="DIR", help="where CIFAR-10 is (default: data/)")
+    parser.add_argument("--holdout", type=number(int, 1), metavar="N",
+                        help="score the last N training pictures instead of the test pictures")
     parser.add_argument("--image", nargs="+", metavar="FILE_OR_DIR", help="photographs to score instead of CIFAR-10")
     parser.add_argument("--size", nargs="+", type=int, default=[48], metavar="N",
                         help="the network sees a photograph reduced to N x N pixels")
@@ -73,7 +75,9 @@ def main(argv: list[str] | None = None) -> None:
     pick_device(gpu=False)
 
     files = photos.find_photos(args.image) if args.image else []
-    images = None if files else torch.from_numpy(load_cifar10(args.data)[1][0])
+    if not files:
+        train, test = load_category("all", args.data)
+        images = torch.from_numpy(train[-args.holdout:] if args.holdout else test)
     for path in args.weights:
         palette = Palette.load(ROOT / load(path)[1]["palette"])
         for decoder in args.decode:
