@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train every weight file for horses of this folder, and say how long each took: a quarter of an hour in all on two
+# Train every weight file for horses of this folder, and say how long each took: 16 minutes in all on two
 # cores. Interrupted, it goes on where it stopped.
 #   weights/train_all.sh [FOLDER]      (default: weights/retrained, so that the shipped files stay)
 set -euo pipefail
