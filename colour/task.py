@@ -37,7 +37,10 @@ class Classification:
 
     def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: torch.Tensor,
              label_smoothing: float = 0.0) -> torch.Tensor:
-        """Return the mean cross-entropy over pixels against labels, int64 (N, H, W)."""
+        """Return the mean cross-entropy over pixels against labels, int64 (N, H, W).
+
+        ``label_smoothing`` in [0, 1) is the share of each target that is spread over all colours.
+        """
         # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
         return F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten(),
                                label_smoothing=label_smoothing)
