@@ -246,10 +246,13 @@ def load_state(path: str | Path) -> dict | None:
     return state
 
 
-def check_state(path: str | Path, state: dict, network: nn.Module) -> None:
-    """Raise ``UserError`` unless ``network`` can be trained on from ``state``, the one of the weights at ``path``."""
+def check_state(path: str | Path, state: dict, network: nn.Module, moments: dict) -> None:
+    """Raise ``UserError`` unless ``network`` can be trained on from ``state``, the one of the weights at ``path``.
+
+    ``moments`` are an example of what the optimizer remembers.
+    """
     try:
-        fits = _is_state_of(state, network)
+        fits = _is_state_of(state, network, moments)
     except (AttributeError, KeyError, TypeError, ValueError):  # something is missing or of another type
         fits = False
     if not fits:
@@ -257,18 +260,16 @@ def check_state(path: str | Path, state: dict, network: nn.Module) -> None:
                         "with --overwrite")
 
 
-def _is_state_of(state: dict, network: nn.Module) -> bool:
+def _is_state_of(state: dict, network: nn.Module, moments: dict) -> bool:
     def like(tensors, others):
-        return [(t.shape, t.dtype, t.layout) for t in tensors] == [(t.shape, t.dtype, t.layout) for t in others]
+        return tensors.keys() == others.keys() and all(
+            (tensors[name].shape, tensors[name].dtype, tensors[name].layout) == (t.shape, t.dtype, t.layout)
+            for name, t in others.items())
 
-    weights, moments, parameters = network.state_dict(), state["optimizer"], list(network.parameters())
     figures = [value for record in state["history"] for value in record.values()]
-    return (state["model"].keys() == weights.keys()
-            and like(state["model"].values(), weights.values())
-            and sorted(moments) == list(range(len(parameters)))
-            and all(like((moment["step"], moment["exp_avg"], moment["exp_avg_sq"]),
-                         (torch.zeros(()), parameters[i], parameters[i])) and len(moment) == 3
-                    for i, moment in moments.items())
+    return (like(state["model"], network.state_dict())
+            and state["optimizer"].keys() == moments.keys()
+            and all(like(state["optimizer"][i], moment) for i, moment in moments.items())
             and all({"loss", "val_loss", "seconds"} <= record.keys() for record in state["history"])
             and all(isinstance(figure, (int, float)) for figure in figures)
             and isinstance(state["done"], int) and state["done"] >= 0

@@ -47,6 +47,8 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--augment", type=_augmentations, default=Recipe.augment, metavar="LIST",
                        help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
                             "(default: none)")
+    group.add_argument("--optimizer", choices=["adam", "muon"], default=Recipe.optimizer,
+                       help="muon needs a third of the epochs; try --learn_rate 0.05")
     group.add_argument("--schedule", choices=["constant", "onecycle"], default=Recipe.schedule,
                        help="how the learning rate changes during training")
     group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=Recipe.weight_decay, metavar="W",
@@ -60,8 +62,9 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the hyperparameters that the flags of ``add_run_flags`` and ``add_training_flags`` give."""
-    return Recipe(epochs=args.epochs, batch_size=args.batch_size, learn_rate=args.learn_rate, schedule=args.schedule,
-                  weight_decay=args.weight_decay, augment=args.augment, seed=args.seed, precision=args.precision)
+    return Recipe(epochs=args.epochs, batch_size=args.batch_size, optimizer=args.optimizer, learn_rate=args.learn_rate,
+                  schedule=args.schedule, weight_decay=args.weight_decay, augment=args.augment, seed=args.seed,
+                  precision=args.precision)
 
 
 def add_data_flags(parser: Parser) -> None:

@@ -22,7 +22,7 @@ from colour.cli import UserError, folder_for
 from colour.files import display_path, locked, sha256
 from colour.results import draw_strip
 from colour.task import Task
-from colour.training import PictureSet, Recipe, train
+from colour.training import PictureSet, Recipe, example_of_moments, train
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -123,7 +123,7 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torc
         recipe = replace(recipe, precision=precision)
     if state is not None:
         check_same(state["run"], run.record(recipe, task), run.checkpoint)
-        checkpoints.check_state(run.checkpoint, state, network)
+        checkpoints.check_state(run.checkpoint, state, network, example_of_moments(network, recipe))
     return state, recipe
 
 

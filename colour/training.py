@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from colour.cli import UserError
 from colour.datasets import load_category
 from colour.devices import bf16, has_large_weights
 from colour.metrics import Scores
+from colour.muon import Muon
 from colour.pixels import grey_of, to_rgb
 from colour.task import Task
 
@@ -27,6 +29,7 @@ class Recipe:
 
     epochs: int = 25
     batch_size: int = 100
+    optimizer: str = "adam"  # or "muon"
     learn_rate: float = 0.001  # constant, or the peak of "onecycle"
     schedule: str = "constant"  # or "onecycle" (Smith and Topin 2017)
     weight_decay: float = 0.0
@@ -219,13 +222,25 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
 def make_optimizer(network: nn.Module, recipe: Recipe, steps: int):
     """Return the optimizer and the schedule of its learning rate, for ``steps`` batches an epoch."""
-    # Without weight decay AdamW is Adam; with it, the decay does not depend on the gradient.
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learn_rate, weight_decay=recipe.weight_decay,
-                                  fused=True)
+    if recipe.optimizer == "muon":
+        optimizer = Muon(network, recipe.learn_rate, recipe.weight_decay)
+    else:  # without weight decay AdamW is Adam; with it, the decay does not depend on the gradient
+        optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learn_rate, weight_decay=recipe.weight_decay,
+                                      fused=True)
     if recipe.schedule == "onecycle":
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learn_rate,
                                                               total_steps=recipe.epochs * steps)
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+
+
+def example_of_moments(network: nn.Module, recipe: Recipe) -> dict[int, dict[str, torch.Tensor]]:
+    """Return what the optimizer remembers of each parameter, after a step of a copy of ``network``."""
+    network = deepcopy(network)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer, _ = make_optimizer(network, recipe, steps=1)
+    optimizer.step()
+    return optimizer.state_dict()["state"]
 
 
 def wind_forward(scheduler, steps: int) -> None:

@@ -584,9 +584,9 @@ def test_a_damaged_training_state(file):
                                   "tally": tally, "run": {}})
     path = checkpoints.state_path(file)
     content = path.read_bytes()
-    checkpoints.check_state(file, checkpoints.load_state(file), network)
+    checkpoints.check_state(file, checkpoints.load_state(file), network, moments)
     for damage in (b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}})):
         path.write_bytes(damage)
         with pytest.raises(UserError) as error:
-            checkpoints.check_state(file, checkpoints.load_state(file), network)
+            checkpoints.check_state(file, checkpoints.load_state(file), network, moments)
         assert str(path) in one_line(error)

@@ -119,7 +119,7 @@ def test_a_run_records_its_facts_its_palette_and_its_recipe(tmp_path):
     assert facts == {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
                      "init": sha256(tmp_path / "init.pkl"), "grey_start": True}
     run, palette = Run(tmp_path / "x.pkl", tmp_path, "python ...", facts), Palette.load()
-    recipe = {"batch_size": 100, "learn_rate": 0.001, "schedule": "constant", "weight_decay": 0.0,
+    recipe = {"batch_size": 100, "optimizer": "adam", "learn_rate": 0.001, "schedule": "constant", "weight_decay": 0.0,
               "label_smoothing": 0.0, "augment": (), "seed": 0, "precision": "fp32"}
     record = run.record(Recipe(precision="fp32"), Classification(palette))
     assert record == {**facts, **recipe, "palette_sha256": palette.sha256()}  # epochs may be added later

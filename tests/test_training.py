@@ -176,9 +176,12 @@ def test_the_order_changes_from_epoch_to_epoch(few_horses):
     assert first["val_loss"] != 0 and first["loss"] != second["loss"]
 
 
-@pytest.mark.parametrize("schedule, precision", [("constant", "fp32"), ("onecycle", "fp32"), ("onecycle", "bf16")])
-def test_resumed_training_is_bit_identical(few_horses, schedule, precision, tmp_path):
-    options = {"epochs": 3, "schedule": schedule, "precision": precision, "augment": NAMES, "weight_decay": 0.01}
+@pytest.mark.parametrize("schedule, precision, optimizer", [
+    ("constant", "fp32", "adam"), ("onecycle", "fp32", "adam"), ("onecycle", "bf16", "adam"),
+    ("onecycle", "fp32", "muon")])
+def test_resumed_training_is_bit_identical(few_horses, schedule, precision, optimizer, tmp_path):
+    options = {"epochs": 3, "schedule": schedule, "precision": precision, "augment": NAMES, "weight_decay": 0.01,
+               "optimizer": optimizer}
     whole, _ = trained(few_horses, **options)
     states = train(new_network(), few_horses, few_horses, Recipe(batch_size=50, **options), TASK)
     torch.save(next(states), tmp_path / "state.pt")
