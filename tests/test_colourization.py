@@ -133,7 +133,7 @@ def test_norm_before_upsampling_gives_the_same_as_after(training):
     (["--model", "VGG"], "--model"),
     (["--augment", "hflip,rot"], "rot"), (["--holdout", 5000], "--holdout 5000"), (["--holdout", 0], "--holdout"),
     (["--weight_decay", -1], "--weight_decay"), (["--label_smoothing", 1], "--label_smoothing"),
-    (["--schedule", "cosine"], "--schedule"),
+    (["--schedule", "cosine"], "--schedule"), (["--optimizer", "sgd"], "--optimizer"),
     (["--temperature", 0], "--temp"),
     (["--category", "unicorn"], "unicorn"), (["--colours", "none.npy"], "none.npy"), (["--data", "nowhere"], "nowhere"),
     (["--unknown"], "--unknown"), (["--val"], "--val"), (["--compare", "none.pkl"], "none.pkl"),
