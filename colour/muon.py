@@ -26,8 +26,10 @@ class Muon(torch.optim.AdamW):
         filters = self.param_groups[0]
         beta, _ = filters["betas"]
         for p in filters["params"]:
-            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            momentum.lerp_(p.grad, 1 - beta)
+            state = self.state[p]
+            if not state:  # AdamW expects a step in every state that it loads
+                state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))
+            momentum = state["momentum"].lerp_(p.grad, 1 - beta)
             update = orthogonal(p.grad.lerp(momentum, beta).flatten(1))  # Nesterov's momentum: a step ahead
             p.sub_(update.view(p.shape), alpha=filters["lr"])
             p.grad = None  # so AdamW leaves it alone
@@ -41,7 +43,7 @@ def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
-    if tall := len(x) > len(x.T):
+    if tall := x.shape[0] > x.shape[1]:
         x = x.T
     for _ in range(steps):
         square = x @ x.T

@@ -19,7 +19,7 @@ xargs -P 2 -L 1 bash -c '
     "$python" "$script" "$@" --optimizer muon --schedule onecycle -b 50 --augment hflip --checkpoint "$folder/$name.pkl" \
         --outdir "$folder" --resume > "$folder/$name.log" 2>&1 || { cat "$folder/$name.log" >&2; exit 255; }
     echo "$name took $SECONDS s"' << END
-colourization.py cnn_k3_f16 --model CNN -f 16 -l 0.05 -e 30
+colourization.py cnn_k3_f16 --model CNN -f 16 -l 0.05 -e 40
 colour_regression.py regression_cnn_k3_f32 --train -f 32 -l 0.05 -e 25
 colour_regression.py regression_cnn_k3_f16 --train -f 16 -l 0.05 -e 40
 colourization.py cnn_k3_f32 --model CNN -f 32 -l 0.05 -e 15
