@@ -205,10 +205,9 @@ def _misfit(architecture: Architecture, networks: dict, weights: dict[str, torch
     found = {name: value.shape for name, value in weights.items()}
     wrong = {}
     for name in expected.keys() | found.keys():
-        if name.endswith("num_batches_tracked"):  # PyTorch 0.3 did not count them
-            continue
         if name not in found:
-            wrong[name] = f"{name} is missing"
+            if not name.endswith("num_batches_tracked"):  # PyTorch 0.3 did not count them
+                wrong[name] = f"{name} is missing"
         elif name not in expected:
             wrong[name] = f"{name} is not part of it"
         elif found[name] != expected[name]:

@@ -36,7 +36,6 @@ from load_data import load_horses
 from tests import plain_baseline
 
 REPEATS = 5
-SEEDS = range(3)  # of whole trainings
 TASK = Classification(Palette.load())
 NETWORKS = {"UNet": UNet, "CNN": CNN, "DUNet": DilatedUNet}
 
@@ -206,23 +205,20 @@ def epoch_of_many(pictures: int, precision: str) -> None:
     print(seconds(lambda: next(train(UNet(3, 32, 24), many, valid_set, recipe, TASK))))
 
 
-def reach(goals: dict[str, float], training: Iterator[dict[str, float]]) -> dict[str, tuple[float, int]]:
-    """Return the seconds and epochs until a training, which yields the figures of each epoch, has met each goal."""
-    reached, start = {}, time.perf_counter()
+def reach(figure: str, goal: float, training: Iterator[dict[str, float]]) -> tuple[float, int]:
+    """Return the seconds and epochs until a training, which yields the figures of each epoch, has met its goal."""
+    start = time.perf_counter()
     for epochs, figures in enumerate(training, 1):
-        for name, goal in goals.items():
-            if figures[name] >= goal if name == "colour" else figures[name] <= goal:
-                reached.setdefault(name, (time.perf_counter() - start, epochs))
-        if len(reached) == len(goals):
-            break
-    return {name: reached.get(name, (math.inf, epochs)) for name in goals}
+        if figures[figure] >= goal if figure == "colour" else figures[figure] <= goal:
+            return time.perf_counter() - start, epochs
+    return math.inf, epochs
 
 
 def target(bench: Bench) -> None:
     """Time how long it takes to colour as well as the handout's weights, and to have their best loss.
 
-    The plain loop has the assignment's defaults. Colours are decoded by "mean". A run depends on chance, so each is
-    done with several seeds.
+    The plain loop has the assignment's defaults. Colours are decoded by "mean"; when they are first met is partly
+    chance, so that is done with several seeds.
     """
     def plain_training(model: str):
         for _ in range(100):
@@ -239,21 +235,19 @@ def target(bench: Bench) -> None:
             yield {"loss": last["val_loss"], "colour": last["val_colour"]}
 
     recipe = replace(bench.recipe, optimizer="muon", schedule="onecycle", learn_rate=0.05)
-    section(f"from random weights to the handout's, {len(SEEDS)} seeds")
-    for model, ours, goals in [
-            ("CNN", replace(recipe, epochs=4, batch_size=25), {"colour": 24.80}),
-            ("UNet", replace(recipe, epochs=1, batch_size=16, weight_decay=0.2), {"colour": 24.69, "loss": 1.344})]:
-        reached = {name: [] for name in goals}
-        for seed in SEEDS:
+    section("from random weights to what the handout's have")
+    cnn = replace(recipe, epochs=4, batch_size=25)
+    unet = replace(recipe, epochs=1, batch_size=16, weight_decay=0.25)
+    for model, ours, figure, goal, seeds in [("CNN", cnn, "colour", 24.80, 3), ("UNet", unet, "colour", 24.69, 3),
+                                             ("UNet", unet, "loss", 1.344, 1)]:
+        plain_runs, our_runs = [], []
+        for seed in range(seeds):
             bench.plain(plain_baseline.start_again, seed)()
-            by_plain = reach(goals, plain_training(model))
-            by_us = reach(goals, our_training(model, replace(ours, seed=seed)))
-            for name in goals:
-                reached[name].append((by_plain[name], by_us[name]))
-        for name, goal in goals.items():
-            epochs = ["/".join(str(run[side][1]) for run in reached[name]) for side in (0, 1)]
-            row(f"{model}, {name} {goal}", [(plain[0], us[0]) for plain, us in reached[name]], 1, "s",
-                note=f"epochs: {epochs[0]}, {epochs[1]}")
+            plain_runs.append(reach(figure, goal, plain_training(model)))
+            our_runs.append(reach(figure, goal, our_training(model, replace(ours, seed=seed))))
+        times = [(plain, us) for (plain, _), (us, _) in zip(plain_runs, our_runs)]
+        epochs = ["/".join(str(count) for _, count in runs) for runs in (plain_runs, our_runs)]
+        row(f"{model}, {figure} {goal}", times, 1, "s", note=f"epochs: {epochs[0]}, {epochs[1]}")
 
 
 def precision(bench: Bench) -> None:

@@ -40,7 +40,7 @@ from colour.cli import UserError
 from colour.files import sha256
 from colour.palette import Palette
 from colour.task import Classification
-from colour.training import PictureSet, Recipe, train
+from colour.training import PictureSet, Recipe, example_of_moments, train
 from colourization import MODELS
 from tests.cifar import imagenet_batch, make_archive, make_batches, pickle2, source_of
 from tests.helpers import NETWORKS, same, saved, state
@@ -140,7 +140,7 @@ def read_state(folder, content):
     written(folder, "net.state.pt", content)
     network = tiny_network()
     loaded = checkpoints.load_state(folder / "net.pkl")
-    checkpoints.check_state(folder / "net.pkl", loaded, network)
+    checkpoints.check_state(folder / "net.pkl", loaded, network, example_of_moments(network, Recipe()))
     with suppress(FloatingPointError):  # numbers that are not finite are found in training
         for after in train(network, TWO, TWO, Recipe(epochs=2, batch_size=1), TASK, loaded):
             assert len(after["history"]) <= 2

@@ -16,7 +16,7 @@ from colour import checkpoints
 from colour.files import ROOT
 from colour.palette import Palette
 from colour.task import Classification
-from colour.training import PictureSet, Recipe, train
+from colour.training import PictureSet, Recipe, example_of_moments, train
 from colourization import CNN, UNet
 from load_data import load_horses
 
@@ -116,4 +116,5 @@ def test_a_training_under_torchrun(launch, tmp_path):
     assert status != 0 and time.monotonic() - start < 60
     assert "a process of this training failed or was lost" in error and "--resume goes on" in error
     assert checkpoints.load(path)[1]["epochs"] >= 2
-    checkpoints.check_state(path, checkpoints.load_state(path), CNN(3, 2, 24))
+    network = CNN(3, 2, 24)
+    checkpoints.check_state(path, checkpoints.load_state(path), network, example_of_moments(network, Recipe()))
