@@ -60,8 +60,7 @@ class Bench:
         if precision == "auto":
             precision = "bf16" if has_fast_bf16(self.device) else "fp32"
         self.recipe = Recipe(precision=precision)
-        self.rates = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
-        self.rate = self.rates[torch.bfloat16 if precision == "bf16" else torch.float32]
+        self.rate = matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
 
     def plain(self, job: Callable, *arguments) -> Callable:
         """Return a function that runs ``job`` in the process of the baseline."""
@@ -280,9 +279,8 @@ def main(argv: list[str] | None = None) -> None:
         return epoch_of_many(args.pictures, args.precision)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as baseline:
         bench = Bench(args.precision, baseline)
-        print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads; matrix products at "
-              + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {str(dtype)[6:]}" for dtype, rate in bench.rates.items())
-              + f"; training in {bench.recipe.precision}")
+        print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads; training in {bench.recipe.precision}, "
+              f"matrix products at {bench.rate / 1e9:.0f} GFLOP/s", flush=True)
         for name in args.sections or SECTIONS:
             SECTIONS[name](bench)
 

@@ -511,6 +511,7 @@ DAMAGES = {  # what is in the file, and a word of what is said about it
     "no data": (weights(rfconv__0__bias=torch.zeros(8, device="meta")), "rfconv.0.bias"),
     "one number as a terabyte": (weights(rfconv__0__bias=torch.zeros(1).expand(10**6, 10**6)), "rfconv.0.bias"),
     "float counter": (weights(rfconv__1__num_batches_tracked=torch.tensor(1j)), "num_batches_tracked"),
+    "stray counter": (weights(upconw1__2__num_batches_tracked=torch.tensor(1)), "upconw1.2.num_batches_tracked"),
     "other network": (lambda: saved(nn.Linear(2, 3).state_dict()), "another network"),
 }
 
