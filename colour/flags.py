@@ -48,7 +48,7 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
                        help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
                             "(default: none)")
     group.add_argument("--optimizer", choices=["adam", "muon"], default=Recipe.optimizer,
-                       help="muon learns as much in a third of the epochs, at --learn_rate 0.03 to 0.05")
+                       help="muon needs fewer epochs, at --learn_rate 0.03 to 0.05")
     group.add_argument("--schedule", choices=["constant", "onecycle"], default=Recipe.schedule,
                        help="how the learning rate changes during training")
     group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=Recipe.weight_decay, metavar="W",
