@@ -4,7 +4,7 @@ import ctypes
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def pick_device(gpu: bool) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 is to mean it: TF32 rounds inputs to 11 bits
+        torch.backends.cudnn.deterministic = True  # so that a training that was stopped resumes exactly
         return torchrun.own_gpu()
     if torch.backends.mps.is_available():
         return torch.device("mps")
@@ -94,11 +95,43 @@ def bf16(network: nn.Module, device: torch.device, large: bool) -> Iterator[None
     if large:
         last.forward = torch.autocast(device.type, enabled=False)(lambda x: forward(x.float()))
     try:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):  # a cache would not fit in a CUDA graph
             yield
     finally:
         if large:
             del last.forward
+
+
+def replayed(step: Callable, parameters: Sequence[nn.Parameter] = ()) -> Callable:
+    """Return a function that does what ``step`` does with tensors on a GPU, but launches it as a whole.
+
+    The hundreds of launches of a step take the CPU longer than the work takes the GPU. For each shape of the first
+    input, the first call runs as it is; the second one is captured as a CUDA graph, which from then on runs on copies
+    of the inputs. Each call overwrites the results of the last one, and the gradients it left in ``parameters``.
+    """
+    graphs = {}
+
+    def replay(*inputs: torch.Tensor | None):
+        shape = inputs[0].shape
+        if shape not in graphs:
+            graphs[shape] = None
+            return step(*inputs)
+        if graphs[shape] is None:
+            copies = [None if one is None else one.clone() for one in inputs]
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                results = step(*copies)
+            graphs[shape] = graph, copies, results, [parameter.grad for parameter in parameters]
+        graph, copies, results, gradients = graphs[shape]
+        for copy, one in zip(copies, inputs, strict=True):
+            if one is not None:
+                copy.copy_(one)
+        graph.replay()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return results
+
+    return replay
 
 
 def has_fast_bf16(device: torch.device) -> bool:

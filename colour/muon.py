@@ -6,6 +6,8 @@ Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 import torch
 from torch import nn
 
+from colour.devices import replayed
+
 
 class Muon(torch.optim.AdamW):
     """Move the filters of all layers but the last by Muon, and everything else by AdamW.
@@ -20,6 +22,7 @@ class Muon(torch.optim.AdamW):
         filters = [p for layer in hidden for p in layer.parameters() if p.ndim == 4]
         others = [p for layer in hidden for p in layer.parameters() if p.ndim != 4] + list(last.parameters())
         super().__init__([{"params": filters}, {"params": others}], lr=lr, weight_decay=weight_decay, fused=True)
+        self.orthogonal = replayed(orthogonal) if last.weight.is_cuda else orthogonal
 
     @torch.no_grad()
     def step(self):
@@ -30,7 +33,7 @@ class Muon(torch.optim.AdamW):
             if not state:  # AdamW expects a step in every state that it loads
                 state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))
             momentum = state["momentum"].lerp_(p.grad, 1 - beta)
-            update = orthogonal(p.grad.lerp(momentum, beta).flatten(1))  # Nesterov's momentum: a step ahead
+            update = self.orthogonal(p.grad.lerp(momentum, beta).flatten(1))  # Nesterov's momentum: a step ahead
             p.sub_(update.view(p.shape), alpha=filters["lr"])
             p.grad = None  # so AdamW leaves it alone
         super().step()
@@ -47,5 +50,5 @@ def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
         x = x.T
     for _ in range(steps):
         square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x.T if tall else x

@@ -94,13 +94,15 @@ def replicate(network: nn.Module) -> nn.Module:
     return nn.parallel.DistributedDataParallel(network)
 
 
-def weighted(loss: torch.Tensor, output: torch.Tensor, pictures: int) -> torch.Tensor:
+def weighted(loss: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
     """Scale the mean ``loss`` of this process's ``output`` so that the average over processes is that of the batch.
 
-    ``pictures`` is the size of the whole batch; this process may have none of it.
+    This process may have no picture of the batch.
     """
     if not launched():
         return loss
+    pictures = torch.tensor(float(len(output)), device=loss.device)
+    distributed.all_reduce(pictures)
     return loss * (len(output) * world_size() / pictures) if len(output) else output.sum()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from colour import torchrun
 from colour.augment import augmented
 from colour.cli import UserError
 from colour.datasets import load_category
-from colour.devices import bf16, has_large_weights
+from colour.devices import bf16, has_large_weights, replayed
 from colour.metrics import Scores
 from colour.muon import Muon
 from colour.pixels import grey_of, to_rgb
@@ -142,7 +143,7 @@ class Tally:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: int = 100) -> dict[str, float]:
+def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: int = 250) -> dict[str, float]:
     """Return the mean ``loss`` per pixel, in classification the accuracy ``acc``, and the figures of ``Scores``.
 
     It runs in eval mode and in float32, so that a score does not depend on the training precision.
@@ -185,7 +186,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         history, done = list(state["history"]), min(state["done"], steps)
         tally.load_state_dict(state["tally"])
         wind_forward(scheduler, len(history) * steps + done)
-    replica, large = torchrun.replicate(network), has_large_weights(network)
+    step = make_step(network, recipe, task)
 
     def state_now():
         return {"model": network.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": list(history),
@@ -197,15 +198,10 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
         for rgb, labels in progress(itertools.islice(batches, done, None), steps - done):
-            with bf16(network, device, large) if recipe.precision == "bf16" else nullcontext():
-                output = replica(grey_of(rgb))
-            loss = task.loss(output, rgb, labels, recipe.label_smoothing)
-            optimizer.zero_grad()
-            in_batch = min(recipe.batch_size, len(train_set) - done * recipe.batch_size)
-            torchrun.weighted(loss, output, in_batch).backward()
+            loss, guess = step(rgb, labels)
             optimizer.step()
             scheduler.step()
-            tally.add(loss, output[:, 0].numel(), task.guess(output), labels)
+            tally.add(loss, rgb[:, 0].numel(), guess, labels)
             done += 1
             if device.type == "cpu" or done == steps:  # reading a value from the GPU forces a synchronisation
                 tally.check(f"at batch {done} of epoch {epoch + 1}")
@@ -218,6 +214,23 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
                         "seconds": time.perf_counter() - start})
         done, tally = 0, Tally()
         yield state_now()
+
+
+def make_step(network: nn.Module, recipe: Recipe, task: Task) -> Callable:
+    """Return a function of RGB and labels that computes the gradients, and returns the loss and the guess."""
+    device, replica = next(network.parameters()).device, torchrun.replicate(network)
+    low = recipe.precision == "bf16"
+    precision = partial(bf16, network, device, has_large_weights(network)) if low else nullcontext
+
+    def step(rgb, labels):
+        replica.zero_grad()
+        with precision():
+            output = replica(grey_of(rgb))
+        loss = task.loss(output, rgb, labels, recipe.label_smoothing)
+        torchrun.weighted(loss, output).backward()
+        return loss.detach(), task.guess(output)
+
+    return replayed(step, list(network.parameters())) if device.type == "cuda" and not torchrun.launched() else step
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, steps: int):

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 
 from colour import devices
 from colour.files import ROOT
-from colourization import main
+from colourization import UNet, main
 
 CPU = torch.device("cpu")
 
@@ -52,6 +53,28 @@ def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expec
     main(["-f", "2", "-e", "1", "--holdout", "4900", "--precision", precision, "--outdir", str(tmp_path),
           "--checkpoint", str(tmp_path / "a.pkl")])
     assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_replayed_step_does_what_the_step_does():
+    devices.pick_device(gpu=True)
+    network = UNet(3, 8, 24).cuda()
+
+    def step(grey, nothing):
+        network.zero_grad()
+        loss = network(grey).square().mean()
+        loss.backward()
+        return loss.detach()
+
+    replay = devices.replayed(step, list(network.parameters()))
+    for pictures in 4, 4, 4, 3, 4, 3, 3:
+        grey, before, results = torch.rand(pictures, 1, 32, 32, device="cuda"), deepcopy(network.state_dict()), []
+        for function in step, replay:
+            network.load_state_dict(before)
+            loss = function(grey, None)
+            results.append([loss.clone(), *(one.clone() for one in network.buffers()),
+                            *(parameter.grad.clone() for parameter in network.parameters())])
+        assert all(map(torch.equal, *results))
 
 
 GROUPS = {  # what is in proc/self/cgroup, the files below sys/fs/cgroup, the CPUs

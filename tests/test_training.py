@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from colour.augment import NAMES
 from colour.cli import UserError
+from colour.devices import pick_device
 from colour.metrics import Scores
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
@@ -192,11 +193,14 @@ def test_resumed_training_is_bit_identical(few_horses, schedule, precision, opti
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def test_every_batch_is_a_place_to_stop():
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU"))])
+def test_every_batch_is_a_place_to_stop(gpu, optimizer):
     """Stopped after each batch and resumed from what was saved, a training sees and learns the same."""
-    images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
+    images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8).to(pick_device(gpu))
     pictures = PictureSet(images, images[:, 0] // 11)
-    recipe = Recipe(epochs=2, batch_size=4, schedule="onecycle", augment=("hflip", "hshift"))
+    recipe = Recipe(epochs=2, batch_size=4, optimizer=optimizer, schedule="onecycle", augment=("hflip", "hshift"))
     *_, expected = train(new_network(filters=2), pictures, pictures, recipe, TASK)
     state, stops = None, 0
     while state is None or len(state["history"]) < 2:
