@@ -143,7 +143,8 @@ class Tally:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: int = 250) -> dict[str, float]:
+def evaluate(network: nn.Module, pictures: PictureSet, task: Task,
+             batch_size: int | None = None) -> dict[str, float]:
     """Return the mean ``loss`` per pixel, in classification the accuracy ``acc``, and the figures of ``Scores``.
 
     It runs in eval mode and in float32, so that a score does not depend on the training precision.
@@ -151,7 +152,7 @@ def evaluate(network: nn.Module, pictures: PictureSet, task: Task, batch_size: i
     was_training = network.training
     network.eval()
     tally, scores = Tally(), Scores()
-    for rgb, labels in minibatches(pictures, batch_size):
+    for rgb, labels in minibatches(pictures, batch_size or (100 if pictures.images.device.type == "cpu" else 1000)):
         grey = grey_of(rgb)
         output = network(grey)
         tally.add(task.loss(output, rgb, labels), grey.numel())
