@@ -36,7 +36,7 @@ def own_gpu() -> torch.device:
     """Return the GPU of this process: its number among the processes on this machine says which."""
     number = int(os.environ["LOCAL_RANK"]) if launched() else torch.cuda.current_device()
     if number >= torch.cuda.device_count():
-        raise UserError(f"there are {torch.cuda.device_count()} GPUs here: give that many to --nproc_per_node")
+        raise UserError(f"this machine has GPUs: {torch.cuda.device_count()}; give that many to --nproc_per_node")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 

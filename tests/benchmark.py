@@ -233,10 +233,9 @@ def target(bench: Bench) -> None:
             last = state["history"][-1]
             yield {"loss": last["val_loss"], "colour": last["val_colour"]}
 
-    recipe = replace(bench.recipe, optimizer="muon", schedule="onecycle", learn_rate=0.05)
+    recipe = replace(bench.recipe, optimizer="muon", schedule="onecycle", learn_rate=0.08, batch_size=50)
     section("from random weights to what the handout's have")
-    cnn = replace(recipe, epochs=4, batch_size=25)
-    unet = replace(recipe, epochs=1, batch_size=16, weight_decay=0.25)
+    cnn, unet = replace(recipe, epochs=4), replace(recipe, epochs=1, weight_decay=0.5)
     for model, ours, figure, goal, seeds in [("CNN", cnn, "colour", 24.80, 3), ("UNet", unet, "colour", 24.69, 3),
                                              ("UNet", unet, "loss", 1.344, 1)]:
         plain_runs, our_runs = [], []
