@@ -35,7 +35,7 @@ def pick_device(gpu: bool) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 is to mean it: TF32 rounds inputs to 11 bits
-        torch.backends.cudnn.deterministic = True  # so that a training that was stopped resumes exactly
+        torch.backends.cudnn.deterministic = True  # so that a stopped training resumes exactly
         return torchrun.own_gpu()
     if torch.backends.mps.is_available():
         return torch.device("mps")
@@ -102,13 +102,16 @@ def bf16(network: nn.Module, device: torch.device, large: bool) -> Iterator[None
             del last.forward
 
 
-def replayed(step: Callable, parameters: Sequence[nn.Parameter] = ()) -> Callable:
-    """Return a function that does what ``step`` does with tensors on a GPU, but launches it as a whole.
+def replayed(step: Callable, device: torch.device, parameters: Sequence[nn.Parameter] = ()) -> Callable:
+    """Return a function that does what ``step`` does, but launches all its work on a CUDA GPU at once.
 
-    The hundreds of launches of a step take the CPU longer than the work takes the GPU. For each shape of the first
-    input, the first call runs as it is; the second one is captured as a CUDA graph, which from then on runs on copies
-    of the inputs. Each call overwrites the results of the last one, and the gradients it left in ``parameters``.
+    Launching hundreds of small operations takes the CPU longer than computing them takes the GPU. The first call with
+    each shape of the first input runs normally, the second is captured as a CUDA graph, and later calls replay it on
+    copies of the inputs. A call overwrites the results of the one before, and the gradients that it left in
+    ``parameters``. ``step`` must do the same operations each time, and read no value from the GPU.
     """
+    if device.type != "cuda" or torchrun.launched():
+        return step
     graphs = {}
 
     def replay(*inputs: torch.Tensor | None):

@@ -48,7 +48,7 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
                        help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
                             "(default: none)")
     group.add_argument("--optimizer", choices=["adam", "muon"], default=Recipe.optimizer,
-                       help="muon needs fewer epochs, at --learn_rate 0.03 to 0.05")
+                       help="muon needs fewer epochs, at --learn_rate 0.03 to 0.08")
     group.add_argument("--schedule", choices=["constant", "onecycle"], default=Recipe.schedule,
                        help="how the learning rate changes during training")
     group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=Recipe.weight_decay, metavar="W",
@@ -56,7 +56,8 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--holdout", type=number(int, 1), metavar="N",
                        help="train without the last N training pictures and validate on them instead of the test set")
     group.add_argument("--precision", choices=["auto", "fp32", "bf16"], default=Recipe.precision,
-                       help="training precision; auto uses bfloat16 where a short timing shows it is faster")
+                       help="training precision; auto uses bfloat16 on GPUs that have it, and on CPUs where a short "
+                            "timing shows that it is faster")
     return group
 
 

@@ -22,7 +22,7 @@ class Muon(torch.optim.AdamW):
         filters = [p for layer in hidden for p in layer.parameters() if p.ndim == 4]
         others = [p for layer in hidden for p in layer.parameters() if p.ndim != 4] + list(last.parameters())
         super().__init__([{"params": filters}, {"params": others}], lr=lr, weight_decay=weight_decay, fused=True)
-        self.orthogonal = replayed(orthogonal) if last.weight.is_cuda else orthogonal
+        self.orthogonal = replayed(orthogonal, next(network.parameters()).device)
 
     @torch.no_grad()
     def step(self):

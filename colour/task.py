@@ -44,7 +44,7 @@ class Classification:
         # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
         losses = F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten(), reduction="none",
                                  label_smoothing=label_smoothing)
-        return losses.mean()  # the library's own mean takes a GPU twenty times as long
+        return losses.mean()  # the library's own mean is many times slower on a GPU
 
     def guess(self, output: torch.Tensor) -> torch.Tensor:
         """Return the most probable label of each pixel, (N, H, W)."""

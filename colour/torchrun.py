@@ -36,7 +36,7 @@ def own_gpu() -> torch.device:
     """Return the GPU of this process: its number among the processes on this machine says which."""
     number = int(os.environ["LOCAL_RANK"]) if launched() else torch.cuda.current_device()
     if number >= torch.cuda.device_count():
-        raise UserError(f"this machine has GPUs: {torch.cuda.device_count()}; give that many to --nproc_per_node")
+        raise UserError(f"--nproc_per_node asks for more GPUs than the {torch.cuda.device_count()} of this machine")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 
@@ -97,7 +97,7 @@ def replicate(network: nn.Module) -> nn.Module:
 def weighted(loss: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
     """Scale the mean ``loss`` of this process's ``output`` so that the average over processes is that of the batch.
 
-    This process may have no picture of the batch.
+    A process without a picture of the batch returns 0.
     """
     if not launched():
         return loss

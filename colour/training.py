@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -152,7 +151,7 @@ def evaluate(network: nn.Module, pictures: PictureSet, task: Task,
     was_training = network.training
     network.eval()
     tally, scores = Tally(), Scores()
-    for rgb, labels in minibatches(pictures, batch_size or (100 if pictures.images.device.type == "cpu" else 1000)):
+    for rgb, labels in minibatches(pictures, batch_size or (1000 if pictures.images.is_cuda else 100)):
         grey = grey_of(rgb)
         output = network(grey)
         tally.add(task.loss(output, rgb, labels), grey.numel())
@@ -168,7 +167,7 @@ def evaluate(network: nn.Module, pictures: PictureSet, task: Task,
 def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, recipe: Recipe, task: Task,
           state: dict | None = None, stop: Callable[[], int] = lambda: 0,
           progress: Callable = lambda batches, total: batches) -> Iterator[dict]:
-    """Train ``network`` in place with Adam and yield the training state after every epoch.
+    """Train ``network`` in place by ``recipe`` and yield the training state after every epoch.
 
     Pass a state as ``state`` to resume from it exactly. It holds the state dict of ``model``, the
     moments of ``optimizer``, and ``history``, one dict per epoch: loss, val_loss, val_colour (dB), seconds and, in
@@ -218,20 +217,18 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
 
 def make_step(network: nn.Module, recipe: Recipe, task: Task) -> Callable:
-    """Return a function of RGB and labels that computes the gradients, and returns the loss and the guess."""
-    device, replica = next(network.parameters()).device, torchrun.replicate(network)
-    low = recipe.precision == "bf16"
-    precision = partial(bf16, network, device, has_large_weights(network)) if low else nullcontext
+    """Return a function of RGB and labels that leaves the gradients in ``network`` and returns loss and guess."""
+    device, large, replica = next(network.parameters()).device, has_large_weights(network), torchrun.replicate(network)
 
     def step(rgb, labels):
         replica.zero_grad()
-        with precision():
+        with bf16(network, device, large) if recipe.precision == "bf16" else nullcontext():
             output = replica(grey_of(rgb))
         loss = task.loss(output, rgb, labels, recipe.label_smoothing)
         torchrun.weighted(loss, output).backward()
         return loss.detach(), task.guess(output)
 
-    return replayed(step, list(network.parameters())) if device.type == "cuda" and not torchrun.launched() else step
+    return replayed(step, device, list(network.parameters()))
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, steps: int):

@@ -1,6 +1,6 @@
 """How fast training and scoring are, against a plain baseline in the same run.
 
-    python -m tests.benchmark            # everything, some 15 minutes on two cores
+    python -m tests.benchmark            # everything, an hour on two cores
     python -m tests.benchmark step data  # some sections
 
 Run it on a machine that does nothing else. The baseline (``plain_baseline``) has a process of its own, which none of
@@ -236,7 +236,7 @@ def target(bench: Bench) -> None:
     recipe = replace(bench.recipe, optimizer="muon", schedule="onecycle")
     cnn = replace(recipe, epochs=4, batch_size=50, learn_rate=0.08)
     unet = replace(recipe, epochs=1, batch_size=20, learn_rate=0.06)
-    section("from random weights to what the handout's have")
+    section("training until it equals the handout's")
     for model, ours, figure, goal, seeds in [("CNN", cnn, "colour", 24.80, 3), ("UNet", unet, "colour", 24.69, 3),
                                              ("UNet", unet, "loss", 1.344, 1)]:
         plain_runs, our_runs = [], []

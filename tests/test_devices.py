@@ -66,7 +66,7 @@ def test_a_replayed_step_does_what_the_step_does():
         loss.backward()
         return loss.detach()
 
-    replay = devices.replayed(step, list(network.parameters()))
+    replay = devices.replayed(step, torch.device("cuda"), list(network.parameters()))
     for pictures in 4, 4, 4, 3, 4, 3, 3:
         grey, before, results = torch.rand(pictures, 1, 32, 32, device="cuda"), deepcopy(network.state_dict()), []
         for function in step, replay:

@@ -200,7 +200,8 @@ def test_every_batch_is_a_place_to_stop(gpu, optimizer):
     """Stopped after each batch and resumed from what was saved, a training sees and learns the same."""
     images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8).to(pick_device(gpu))
     pictures = PictureSet(images, images[:, 0] // 11)
-    recipe = Recipe(epochs=2, batch_size=4, optimizer=optimizer, schedule="onecycle", augment=("hflip", "hshift"))
+    recipe = Recipe(epochs=2, batch_size=4, optimizer=optimizer, schedule="onecycle", augment=("hflip", "hshift"),
+                    precision="bf16" if gpu else "fp32")
     *_, expected = train(new_network(filters=2), pictures, pictures, recipe, TASK)
     state, stops = None, 0
     while state is None or len(state["history"]) < 2:
