@@ -11,7 +11,7 @@ mkdir -p "$folder"
 # Weight decay softens what --grey_start knows of brightness, which helps the colours.
 unet="--grey_start -l 0.03 --weight_decay 0.04"
 
-# The longest first. The output of NAME is in NAME.log.
+# In this order both cores are busy to the end. The output of NAME is in NAME.log.
 xargs -P 2 -L 1 bash -c '
     script=$0 name=$1
     shift
@@ -21,10 +21,10 @@ xargs -P 2 -L 1 bash -c '
     echo "$name took $SECONDS s"' << END
 colourization.py cnn_k3_f16 --model CNN -f 16 -l 0.05 -e 40
 colour_regression.py regression_cnn_k3_f32 --train -f 32 -l 0.05 -e 25
-colour_regression.py regression_cnn_k3_f16 --train -f 16 -l 0.05 -e 40
 colourization.py cnn_k3_f32 --model CNN -f 32 -l 0.05 -e 15
 colourization.py dunet_k3_f32 --model DUNet -f 32 $unet -e 8
-colourization.py dunet_k3_f16 --model DUNet -f 16 $unet -e 12
+colour_regression.py regression_cnn_k3_f16 --train -f 16 -l 0.05 -e 40
 colourization.py unet_k3_f16 --model UNet -f 16 $unet -e 12
 colourization.py unet_k3_f32 --model UNet -f 32 $unet -e 8
+colourization.py dunet_k3_f16 --model DUNet -f 16 $unet -e 12
 END
