@@ -26,12 +26,11 @@ def test_refused_flags(refused, short):
         assert said in refused(colour_regression.main, *short, *flags)
 
 
-def test_regression_trains_and_is_scored(run, tmp_path):
+def test_regression_trains_and_is_scored(run, short, tmp_path):
     weights = tmp_path / "r.pkl"
-    flags = "--outdir", tmp_path, "--holdout", 4900
-    status, out, _ = run(colour_regression.main, "--train", "-f", 4, "-e", 2, *flags, "--checkpoint", weights)
+    status, out, _ = run(colour_regression.main, "--train", *short, "-e", 2, "--checkpoint", weights)
     assert status == 0 and "Epoch [2/2], Loss: " in out and "Val Acc" not in out
-    status, out, _ = run(colour_regression.main, "--checkpoint", weights, *flags)
+    status, out, _ = run(colour_regression.main, "--checkpoint", weights, *short)
     mse = json.loads(weights.with_suffix(".json").read_text())["validation"]["loss"]
     assert status == 0 and f"Val Loss (mean squared error): {mse:.6f}" in out
-    assert (tmp_path / "regression_output.png").exists()
+    assert (tmp_path / "out" / "regression_output.png").exists()

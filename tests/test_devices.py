@@ -15,6 +15,10 @@ import torch.nn.functional as F
 
 from colour import devices
 from colour.files import ROOT
+from colour.grey_start import start_from_grey
+from colour.palette import Palette
+from colour.task import Classification
+from colour.training import Recipe, train
 from colourization import UNet, main
 
 CPU = torch.device("cpu")
@@ -34,24 +38,25 @@ def test_the_answer_is_always_the_same():
     assert len({devices.has_fast_bf16(CPU) for _ in range(5)}) == 1
 
 
-def test_weights_in_the_thousands_learn_in_bfloat16(tmp_path):
+def test_weights_in_the_thousands_learn_in_bfloat16(few_horses):
     """Its 8 bits are too few for the grey input of the last layer, which therefore stays in float32."""
     losses = {}
     for precision in "fp32", "bf16":
-        main(["-m", "UNet", "-f", "4", "-e", "2", "--holdout", "4900", "--grey_start", "--precision", precision,
-              "-b", "10", "-l", "0.002", "--outdir", str(tmp_path), "--checkpoint", str(tmp_path / f"{precision}.pkl")])
-        history = json.loads((tmp_path / f"{precision}.json").read_text())["history"]
-        losses[precision] = [epoch["loss"] for epoch in history]
+        torch.manual_seed(0)
+        network = UNet(3, 4, 24)
+        start_from_grey(network, few_horses)
+        recipe = Recipe(epochs=2, batch_size=10, learn_rate=0.002, precision=precision)
+        *_, state = train(network, few_horses, few_horses[:10], recipe, Classification(Palette.load()))
+        losses[precision] = [epoch["loss"] for epoch in state["history"]]
     assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
     assert losses["fp32"][-1] < 1.1
 
 
 @pytest.mark.parametrize("precision, fast, expected", [("auto", True, "bf16"), ("auto", False, "fp32"),
                                                        ("bf16", False, "bf16"), ("fp32", True, "fp32")])
-def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expected, monkeypatch, tmp_path):
+def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expected, short, run, monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
-    main(["-f", "2", "-e", "1", "--holdout", "4900", "--precision", precision, "--outdir", str(tmp_path),
-          "--checkpoint", str(tmp_path / "a.pkl")])
+    run(main, *short, "--precision", precision, "--checkpoint", tmp_path / "a.pkl")
     assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
 
 
@@ -142,9 +147,9 @@ def test_freed_memory_is_kept_for_the_next_step():
         from colourization import UNet
 
         pick_device(gpu=False)
-        pictures = PictureSet(torch.zeros(1000, 3, 32, 32, dtype=torch.uint8),
-                              torch.zeros(1000, 32, 32, dtype=torch.uint8))
-        for _ in train(UNet(3, 32, 24), pictures, pictures, Recipe(epochs=4, batch_size=500),
+        pictures = PictureSet(torch.zeros(500, 3, 32, 32, dtype=torch.uint8),
+                              torch.zeros(500, 32, 32, dtype=torch.uint8))
+        for _ in train(UNet(3, 32, 24), pictures, pictures, Recipe(epochs=4, batch_size=250),
                        Classification(Palette.load())):
             print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"""
     counts = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -12,10 +12,8 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import colourization
 from colour import checkpoints
@@ -26,24 +24,13 @@ from tests.helpers import same
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A folder of 40 pictures, 37 to train on and 3 to test with: an epoch of it takes a moment."""
-    folder = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    for i in range(40):
-        Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i:02}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def command(pictures, tmp_path_factory):
+def command(few_files, tmp_path_factory):
     """The command of a training of many small steps; the path to save to is still missing."""
     outdir = tmp_path_factory.mktemp("outputs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(outdir / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         flags = "--model UNet -f 1 -b 2 --schedule onecycle --augment hflip,vshift -e 12"
-        yield [*shlex.split(flags), "--data", str(pictures), "--outdir", str(outdir), "--checkpoint"]
+        yield [*shlex.split(flags), "--data", str(few_files), "--outdir", str(outdir), "--checkpoint"]
 
 
 def start(command, path, *flags):

@@ -85,7 +85,7 @@ def test_two_processes_learn_what_one_learns(launch, tmp_path):
                for record, other in zip(first["history"], second["history"], strict=True))
 
 
-FLAGS = ("colourization.py", "--model", "CNN", "-f", 2, "-b", 51, "--holdout", 4800)
+FLAGS = ("colourization.py", "--model", "CNN", "-f", 2, "-b", 11)
 
 
 def worker(rank, checkpoint):
@@ -98,9 +98,9 @@ def worker(rank, checkpoint):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes as Linux shows them")
-def test_a_training_under_torchrun(launch, tmp_path):
+def test_a_training_under_torchrun(launch, few_files, tmp_path):
     path = tmp_path / "two.pkl"
-    flags = (*FLAGS, "--outdir", tmp_path, "--checkpoint", path)
+    flags = (*FLAGS, "--data", few_files, "--outdir", tmp_path, "--checkpoint", path)
     status, out, error = said(launch(*flags, "-e", 1))
     assert status == 0, error
     assert len(re.findall("Epoch", out)) == 1 and out.count("weights in") == 1  # the first process alone prints
