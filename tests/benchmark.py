@@ -217,7 +217,7 @@ def target(bench: Bench) -> None:
     """Time how long it takes to colour as well as the handout's weights, and to have their best loss.
 
     The plain loop has the assignment's defaults. Colours are decoded by "mean"; when they are first met is partly
-    chance, so that is done with several seeds.
+    chance, so that is done with several seeds. To the loss, ours begins with ``start_from_grey``.
     """
     def plain_training(model: str):
         for _ in range(100):

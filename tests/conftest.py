@@ -87,7 +87,10 @@ def small_unet(tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def few_files(tmp_path_factory) -> Path:
-    """A folder of 40 horses, 37 to train on and 3 to test with: an epoch of it takes a moment."""
+    """A folder of 40 horses, 37 to train on and 3 to test with: an epoch of it takes a moment.
+
+    From then on, caches of pictures are kept beside it.
+    """
     from PIL import Image
 
     from load_data import load_horses

@@ -20,6 +20,7 @@ from colour.palette import Palette
 from colour.task import Classification
 from colour.training import Recipe, train
 from colourization import UNet, main
+from tests.helpers import needs_gpu
 
 CPU = torch.device("cpu")
 
@@ -60,7 +61,7 @@ def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expec
     assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 def test_a_replayed_step_does_what_the_step_does():
     devices.pick_device(gpu=True)
     network = UNet(3, 8, 24).cuda()

@@ -18,7 +18,7 @@ from colour.task import Classification, Regression
 from colour.training import PictureSet, Recipe, Tally, evaluate, load_sets, minibatches, train
 from colourization import CNN, UNet
 from load_data import load_horses
-from tests.helpers import generator
+from tests.helpers import generator, needs_gpu
 
 TASK = Classification(Palette.load())
 CPU = torch.device("cpu")
@@ -194,8 +194,7 @@ def test_resumed_training_is_bit_identical(few_horses, schedule, precision, opti
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-@pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a GPU"))])
+@pytest.mark.parametrize("gpu", [False, pytest.param(True, marks=needs_gpu)])
 def test_every_batch_is_a_place_to_stop(gpu, optimizer):
     """Stopped after each batch and resumed from what was saved, a training sees and learns the same."""
     images = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8).to(pick_device(gpu))
