@@ -22,10 +22,9 @@ from torch import nn
 
 from colour import flags, results
 from colour.checkpoints import PHOTO_WEIGHTS, Architecture, load_network, new_weights, palette_of, shipped_weights
-from colour.cli import Parser, UserError, command, folder_for, number
+from colour.cli import Parser, command, folder_for, number
 from colour.datasets import category_name
 from colour.devices import pick_device
-from colour.grey_start import start_from_grey
 from colour.palette import Palette
 from colour.runs import Run, command_line, facts_of, train_and_save
 from colour.task import Classification
@@ -181,8 +180,6 @@ def build_parser() -> Parser:
     assignment.add_argument("--valid", action="store_true", help="score the weights instead of training")
     flags.add_run_flags(assignment)
     training = flags.add_training_flags(parser)
-    training.add_argument("--grey_start", action="store_true",
-                          help="initialise the last layer of a UNet to predict the colour from the pixel's grey alone")
     training.add_argument("--label_smoothing", type=number(float, 0, 0.99), default=Recipe.label_smoothing,
                           metavar="S", help="share of each pixel's target that is spread over all colours: the "
                           "network is less sure, and its mean colours are paler")
@@ -232,11 +229,7 @@ def main(argv: list[str] | None = None) -> int | None:
     else:
         architecture = Architecture(args.model or "CNN", args.kernel or 3, args.num_filters or 32, task.num_outputs)
         network = architecture.build(MODELS)
-    if args.grey_start:
-        if args.init or not isinstance(network, UNet):
-            raise UserError("--grey_start needs --model UNet or DUNet, and cannot be combined with --init")
-        start_from_grey(network, train_set)
-    facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init, args.grey_start)
+    facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init)
     checkpoint = Path(args.checkpoint or new_weights(architecture))
     run = Run(checkpoint, outdir, command_line(__file__, argv), facts, args.resume, args.overwrite, args.plot)
     recipe = replace(flags.recipe_of(args), label_smoothing=args.label_smoothing)

@@ -16,8 +16,6 @@ from torch import nn
 from colour import torchrun
 from colour.cli import UserError
 
-LARGE_WEIGHT = 100  # a random start and training from it stay far below
-
 
 def pick_device(gpu: bool) -> torch.device:
     """Return the CPU, or with ``gpu`` the machine's accelerator; raise ``UserError`` if it has none.
@@ -76,30 +74,6 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def has_large_weights(network: nn.Module) -> bool:
-    """Tell whether the last layer is too large for bfloat16, as ``start_from_grey`` makes it.
-
-    Its weights in the thousands multiply the grey input, and rounding this to 8 bits would move logits by whole units.
-    """
-    *_, last = network.children()
-    return any(parameter.abs().max() > LARGE_WEIGHT for parameter in last.parameters())
-
-
-@contextmanager
-def bf16(network: nn.Module, device: torch.device, large: bool) -> Iterator[None]:
-    """Run ``network`` in bfloat16; if its last layer is ``large``, that layer in float32."""
-    *_, last = network.children()
-    forward = last.forward
-    if large:
-        last.forward = torch.autocast(device.type, enabled=False)(lambda x: forward(x.float()))
-    try:
-        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):  # a cache would not fit in a CUDA graph
-            yield
-    finally:
-        if large:
-            del last.forward
 
 
 def replayed(step: Callable, device: torch.device, parameters: Sequence[nn.Parameter] = ()) -> Callable:

@@ -32,12 +32,12 @@ def command_line(script: str, argv: list[str] | None) -> str:
     return shlex.join(["python", Path(script).name, *(sys.argv[1:] if argv is None else argv)])
 
 
-def facts_of(architecture: checkpoints.Architecture, category: str, holdout: int | None, init: str | None,
-             grey_start: bool = False) -> dict:
+def facts_of(architecture: checkpoints.Architecture, category: str, holdout: int | None,
+             init: str | None) -> dict:
     """Return the facts that the sidecar records in addition to recipe and palette; ``init`` is a file of weights."""
     model, kernel, num_filters, _ = architecture
     return {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category, "holdout": holdout,
-            "init": init and sha256(init), "grey_start": grey_start}
+            "init": init and sha256(init)}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,10 @@ def may_begin(checkpoint: Path, overwrite: bool) -> None:
 
 def check_same(then: dict, now: dict, checkpoint: Path) -> None:
     """Raise ``UserError``, which names the flag, if the training to resume had other flags."""
-    for name in sorted(then.keys() | now.keys()):
+    if then.get("grey_start"):
+        raise UserError(f"--resume: the training of {checkpoint} began with --grey_start, which this version no longer "
+                        "has: train again with --overwrite")
+    for name in sorted((then.keys() | now.keys()) - {"grey_start"}):
         before, after = repr(then.get(name)), repr(now.get(name))  # the file may hold anything
         if before != after:
             flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")

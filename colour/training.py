@@ -5,7 +5,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from colour import torchrun
 from colour.augment import augmented
 from colour.cli import UserError
 from colour.datasets import load_category
-from colour.devices import bf16, has_large_weights, replayed
+from colour.devices import replayed
 from colour.metrics import Scores
 from colour.muon import Muon
 from colour.pixels import grey_of, to_rgb
@@ -218,11 +217,13 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
 def make_step(network: nn.Module, recipe: Recipe, task: Task) -> Callable:
     """Return a function of RGB and labels that leaves the gradients in ``network`` and returns loss and guess."""
-    device, large, replica = next(network.parameters()).device, has_large_weights(network), torchrun.replicate(network)
+    device, replica = next(network.parameters()).device, torchrun.replicate(network)
+    # A cache of converted weights would not fit in a CUDA graph.
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16", cache_enabled=False)
 
     def step(rgb, labels):
         replica.zero_grad()
-        with bf16(network, device, large) if recipe.precision == "bf16" else nullcontext():
+        with precision:
             output = replica(grey_of(rgb))
         loss = task.loss(output, rgb, labels, recipe.label_smoothing)
         torchrun.weighted(loss, output).backward()

@@ -27,7 +27,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from colour.cli import Parser, command, number
 from colour.devices import has_fast_bf16, pick_device
 from colour.files import ROOT
-from colour.grey_start import start_from_grey
 from colour.palette import Palette
 from colour.task import Classification
 from colour.training import PictureSet, Recipe, load_sets, train
@@ -217,7 +216,7 @@ def target(bench: Bench) -> None:
     """Time how long it takes to colour as well as the handout's weights, and to have their best loss.
 
     The plain loop has the assignment's defaults. Colours are decoded by "mean"; when they are first met is partly
-    chance, so that is done with several seeds. To the loss, ours begins with ``start_from_grey``.
+    chance, so that is done with several seeds.
     """
     def plain_training(model: str):
         for _ in range(100):
@@ -227,8 +226,6 @@ def target(bench: Bench) -> None:
     def our_training(model: str, recipe: Recipe, figure: str):
         torch.manual_seed(recipe.seed)
         network = NETWORKS[model](3, 32, 24)
-        if figure == "loss":
-            start_from_grey(network, bench.horses)
         for state in train(network, bench.horses, bench.test, recipe, replace(TASK, decoder="mean")):
             last = state["history"][-1]
             yield {"loss": last["val_loss"], "colour": last["val_colour"]}

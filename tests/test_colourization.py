@@ -139,7 +139,6 @@ def test_norm_before_upsampling_gives_the_same_as_after(training):
     (["--unknown"], "--unknown"), (["--val"], "--val"), (["--compare", "none.pkl"], "none.pkl"),
     (["--valid", "--checkpoint", "none.pkl"], "none.pkl"), (["--valid", "--image", "x.jpg"], "--image"),
     (["--metrics", "x.json"], "--metrics"),
-    (["--grey_start", "-m", "CNN"], "--grey_start"),
 ])
 def test_refused_flags(refused, short, tmp_path, flags, said):
     assert said in refused(colourization.main, *short, "--checkpoint", tmp_path / "x.pkl", *flags)

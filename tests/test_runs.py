@@ -115,9 +115,9 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
 
 def test_a_run_records_its_facts_its_palette_and_its_recipe(tmp_path):
     (tmp_path / "init.pkl").write_bytes(b"weights")
-    facts = facts_of(Architecture("UNet", 3, 4, 24), "horse", 100, tmp_path / "init.pkl", grey_start=True)
+    facts = facts_of(Architecture("UNet", 3, 4, 24), "horse", 100, tmp_path / "init.pkl")
     assert facts == {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
-                     "init": sha256(tmp_path / "init.pkl"), "grey_start": True}
+                     "init": sha256(tmp_path / "init.pkl")}
     run, palette = Run(tmp_path / "x.pkl", tmp_path, "python ...", facts), Palette.load()
     recipe = {"batch_size": 100, "optimizer": "adam", "learn_rate": 0.001, "schedule": "constant", "weight_decay": 0.0,
               "label_smoothing": 0.0, "augment": (), "seed": 0, "precision": "fp32"}
@@ -128,7 +128,7 @@ def test_a_run_records_its_facts_its_palette_and_its_recipe(tmp_path):
 
 
 def test_pictures_of_every_epoch_and_training_from_given_weights(run, refused, short, tmp_path):
-    first = *short, "--plot", "-m", "DUNet", "--grey_start", "--checkpoint", tmp_path / "first.pkl"
+    first = *short, "--plot", "-m", "DUNet", "--checkpoint", tmp_path / "first.pkl"
     assert run(colourization.main, *first)[0] == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "DUNet_train_001.png", "DUNet_valid_001.png", "training_curve.png"}
@@ -137,7 +137,6 @@ def test_pictures_of_every_epoch_and_training_from_given_weights(run, refused, s
     sidecar = sidecar_of(tmp_path / "second.pkl")
     assert sidecar["model"] == "DUNet" and sidecar["num_filters"] == 4
     assert sidecar["init"] == sha256(tmp_path / "first.pkl")
-    assert "--init" in refused(colourization.main, *second, "--overwrite", "--grey_start")
 
 
 # Resuming
@@ -157,6 +156,17 @@ def test_resuming(run, refused, short, tmp_path):
         error = refused(colourization.main, *flags, "--resume", "-e", 4, *other)
         assert "--resume" in error and any(name in error for name in (
             "batch_size", "num_filters", "learn_rate", "model", "augment", "seed"))
+
+
+def test_a_training_with_the_former_grey_start_is_refused(run, refused, short, tmp_path):
+    flags = *short, "--checkpoint", tmp_path / "x.pkl"
+    assert run(colourization.main, *flags)[0] == 0
+    for began_with, status in (True, 2), (False, 0):
+        state = checkpoints.load_state(tmp_path / "x.pkl")
+        state["run"]["grey_start"] = began_with
+        checkpoints.save_state(tmp_path / "x.pkl", state)
+        found, _, error = run(colourization.main, *flags, "--resume", "-e", 2)
+        assert found == status and ("--grey_start" in error) == began_with, error
 
 
 @pytest.mark.parametrize("fast", [True, False])
