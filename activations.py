@@ -11,7 +11,7 @@ Part E of the assignment. It writes these PNG pictures to outputs/act7/:
 """
 
 if __name__ == "__main__":  # first, because importing PyTorch takes seconds
-    from colour.cli import exit_on_interrupt
+    from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
@@ -24,16 +24,16 @@ import torch
 from torch import nn
 
 import colour_regression
-from colour import flags, plots
-from colour.checkpoints import load_network, palette_of, shipped_weights
-from colour.cifar10 import load_horses
-from colour.cli import Parser, command, folder_for, number
+from colour.data.cifar10 import load_horses
 from colour.decode import TEMPERATURE, decode
-from colour.devices import pick_device
-from colour.files import ROOT, display_path
+from colour.jobs import flags, plots
+from colour.jobs.checkpoints import load_network, palette_of, shipped_weights
+from colour.learning.task import Classification, Regression
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
-from colour.task import Classification, Regression
+from colour.system.cli import Parser, command, folder_for, number
+from colour.system.devices import pick_device
+from colour.system.files import ROOT, display_path
 from colourization import MODELS
 
 SWEEP = (0.05, 0.2, TEMPERATURE, 0.7, 1)

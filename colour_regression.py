@@ -4,7 +4,7 @@
 """
 
 if __name__ == "__main__":  # first, because importing PyTorch takes seconds
-    from colour.cli import exit_on_interrupt
+    from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour import flags, results
-from colour.checkpoints import Architecture, load_network, new_weights, shipped_weights
-from colour.cli import Parser, command, folder_for
-from colour.datasets import category_name
-from colour.devices import pick_device
-from colour.runs import Run, command_line, facts_of, train_and_save
-from colour.task import Regression
-from colour.training import load_sets
+from colour.data.datasets import category_name
+from colour.jobs import flags, results
+from colour.jobs.checkpoints import Architecture, load_network, new_weights, shipped_weights
+from colour.jobs.runs import Run, command_line, facts_of, train_and_save
+from colour.learning.task import Regression
+from colour.learning.training import load_sets
+from colour.system.cli import Parser, command, folder_for
+from colour.system.devices import pick_device
 from colourization import MyConv2d
 
 
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int | None:
         network, architecture, _ = load_network(path, MODELS, task, **asked)
         network.to(device)
     if job == "--image":
-        from colour import photos
+        from colour.jobs import photos
 
         return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
 

@@ -7,7 +7,7 @@ convolutions, the networks built on them, and their training.
 """
 
 if __name__ == "__main__":  # first, because importing PyTorch takes seconds
-    from colour.cli import exit_on_interrupt
+    from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from colour import flags, results
-from colour.checkpoints import PHOTO_WEIGHTS, Architecture, load_network, new_weights, palette_of, shipped_weights
-from colour.cli import Parser, command, folder_for, number
-from colour.datasets import category_name
-from colour.devices import pick_device
+from colour.data.datasets import category_name
+from colour.jobs import flags, results
+from colour.jobs.checkpoints import PHOTO_WEIGHTS, Architecture, load_network, new_weights, palette_of, shipped_weights
+from colour.jobs.runs import Run, command_line, facts_of, train_and_save
+from colour.learning.task import Classification
+from colour.learning.training import Recipe, load_sets
 from colour.palette import Palette
-from colour.runs import Run, command_line, facts_of, train_and_save
-from colour.task import Classification
-from colour.training import Recipe, load_sets
+from colour.system.cli import Parser, command, folder_for, number
+from colour.system.devices import pick_device
 
 # ------------------------------------------------------------------------------------------------
 # Convolutions
@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int | None:
         network, architecture, _ = load_network(weights, MODELS, task, **asked)
         network.to(device)
     if job == "--image":
-        from colour import photos
+        from colour.jobs import photos
 
         return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
 

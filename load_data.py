@@ -8,15 +8,15 @@ The pictures are uint8 (N, 3, 32, 32). CIFAR's are in its order, so picture 7 is
 """
 
 if __name__ == "__main__":  # first, because importing numpy takes a while
-    from colour.cli import exit_on_interrupt
+    from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
 import sys
 
-from colour.cifar10 import load_cifar10, load_horses
-from colour.cli import Parser, command
-from colour.datasets import choose, load_category
+from colour.data.cifar10 import load_cifar10, load_horses
+from colour.data.datasets import choose, load_category
+from colour.system.cli import Parser, command
 
 __all__ = ["load_category", "load_cifar10", "load_horses"]
 

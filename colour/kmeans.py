@@ -8,7 +8,7 @@ colour photos, whose brightness is kept.
 """
 
 if __name__ == "__main__":  # first, because importing PyTorch takes a while
-    from colour.cli import exit_on_interrupt
+    from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from colour.cli import Parser, UserError, command, folder_for, number
-from colour.datasets import choose, load_category
-from colour.files import ROOT
+from colour.data.datasets import choose, load_category
 from colour.palette import MAX_COLOURS, Palette
 from colour.pixels import to_rgb
+from colour.system.cli import Parser, UserError, command, folder_for, number
+from colour.system.files import ROOT
 
 STARTS = 4  # k-means ends in a local optimum: take the best of so many, by mean distance
 

@@ -5,10 +5,10 @@ from collections import defaultdict
 
 import torch
 
-from colour import torchrun
 from colour.decode import keep_grey
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
+from colour.system import torchrun
 
 BATCH = 250  # pictures that the baselines turn into floats at a time
 LEVELS = 256  # of grey, and of a channel

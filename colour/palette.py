@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colour.cli import UserError, brief
-from colour.files import ROOT, atomic_write
-from colour.untrusted import load_npy
+from colour.system.cli import UserError, brief
+from colour.system.files import ROOT, atomic_write
+from colour.system.untrusted import load_npy
 
 DEFAULT = ROOT / "colour" / "colour_kmeans24_cat7.npy"
 MAX_COLOURS = 256  # labels are kept as uint8

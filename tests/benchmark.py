@@ -24,12 +24,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from colour.cli import Parser, command, number
-from colour.devices import has_fast_bf16, pick_device
-from colour.files import ROOT
+from colour.learning.task import Classification
+from colour.learning.training import PictureSet, Recipe, load_sets, train
 from colour.palette import Palette
-from colour.task import Classification
-from colour.training import PictureSet, Recipe, load_sets, train
+from colour.system.cli import Parser, command, number
+from colour.system.devices import has_fast_bf16, pick_device
+from colour.system.files import ROOT
 from colourization import CNN, DilatedUNet, UNet
 from load_data import load_horses
 from tests import plain_baseline

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colour.cifar10 import ARCHIVE, FOLDER, Source
+from colour.data.cifar10 import ARCHIVE, FOLDER, Source
 
 NAMES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 SMALL = 20  # pictures in a batch, where not 10,000 are needed

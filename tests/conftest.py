@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from colour.files import ROOT
+from colour.system.files import ROOT
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several tests at once: more threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -57,8 +57,8 @@ def few_horses():
     """The first 150 training horses with their labels, a ``PictureSet``. Do not change it."""
     import torch
 
+    from colour.learning.training import PictureSet
     from colour.palette import Palette
-    from colour.training import PictureSet
     from load_data import load_horses
 
     images = load_horses()[0][:150]
@@ -68,7 +68,7 @@ def few_horses():
 @pytest.fixture(scope="session")
 def horses():
     """The training horses, an array of uint8 (5000, 3, 32, 32)."""
-    from colour import cifar10
+    from colour.data import cifar10
 
     return cifar10.load_horses()[0]
 
@@ -126,7 +126,7 @@ def tree(tmp_path_factory) -> Path:
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     """Make a folder with small batches; return its path, the pictures and the labels."""
-    from colour import cifar10
+    from colour.data import cifar10
     from tests.cifar import SMALL, make_batches
 
     monkeypatch.setattr(cifar10, "BATCH_LENGTH", SMALL)

@@ -13,10 +13,10 @@ import torch
 from matplotlib.image import imread
 
 from activations import capture, main
-from colour import checkpoints, plots
-from colour.files import ROOT
+from colour.jobs import checkpoints, plots
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
+from colour.system.files import ROOT
 from colourization import MODELS
 from load_data import load_horses
 from tests.helpers import NETWORKS, make_network, state

@@ -11,17 +11,18 @@ from torch import nn
 
 import activations
 import colourization
-from colour import checkpoints
-from colour.files import ROOT
+from colour.jobs import checkpoints
+from colour.system.files import ROOT
 from colourization import MyConv2d
 
-PACKAGE = sorted((ROOT / "colour").glob("*.py"))
+PACKAGE = sorted((ROOT / "colour").rglob("*.py"))
+FLOORS = ["system", "data", "colour", "learning", "jobs"]  # from the lowest; "colour" is the package itself
 SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("*.py"))}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 NETWORKS = {"MODELS", "NETWORKS", "CNN", "UNet", "DilatedUNet", "RegressionCNN", "MyConv2d", "MyDilatedConv2d"}
 COMMAND_LINE = {"", "main", "build_parser"}
 LENGTHS = {  # a function must be shorter than this, its docstring included
-    ("training.py", "train"): 60, ("training.py", "evaluate"): 25,
+    ("learning/training.py", "train"): 60, ("learning/training.py", "evaluate"): 25,
     **{(path.name, "main"): 50 for path in [*SCRIPTS.values(), ROOT / "colour" / "kmeans.py"]}}
 
 
@@ -44,6 +45,23 @@ def test_nothing_in_colour_imports_a_script():
     forbidden = {*SCRIPTS, "tests", "writeup"}
     assert not [(path.name, module) for path in PACKAGE for module, _ in imports(path)
                 if module.partition(".")[0] in forbidden]
+
+
+def floor(module: str) -> int:
+    """Return the floor of ``colour.X`` or ``colour.FLOOR.X``."""
+    parts = module.split(".")
+    return FLOORS.index(parts[1] if len(parts) > 1 and parts[1] in FLOORS else "colour")
+
+
+def test_each_floor_uses_only_those_below():
+    upwards = []
+    for path in PACKAGE:
+        here = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for module, name in imports(path):
+            if module.partition(".")[0] == "colour" and floor(f"{module}.{name}") > floor(here):
+                upwards.append((here, module, name))
+    assert {path.parent.name for path in PACKAGE} == set(FLOORS)
+    assert not upwards
 
 
 def test_no_function_has_more_than_eight_parameters():

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from colour.files import ROOT
+from colour.system.files import ROOT
 from tests.assignment import checks, report
 from tests.assignment import sandbox as sandbox_module
 from tests.assignment.checks import CHECKS, Submission

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from colour.files import ROOT, sha256
+from colour.system.files import ROOT, sha256
 from tests.helpers import shell
 
 TRAINING = "python colourization.py --model UNet --checkpoint unet_k3_f32.pkl -b 10 -e 5"

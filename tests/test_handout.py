@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from colour.files import ROOT
+from colour.system.files import ROOT
 from tests.assignment import handout
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from colour import kmeans
-from colour.cli import UserError
 from colour.palette import Palette
+from colour.system.cli import UserError
 from tests.helpers import GRID, one_line, pictures_of
 
 

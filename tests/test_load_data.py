@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import load_data
-from colour.cifar10 import CATEGORIES, HORSES
-from colour.files import ROOT
+from colour.data.cifar10 import CATEGORIES, HORSES
+from colour.system.files import ROOT
 from tests.cifar import SMALL
 
 # The command

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from colour.learning.task import Classification
+from colour.learning.training import load_sets
 from colour.metrics import Scores, baselines, colourfulness, table
 from colour.palette import Palette
-from colour.task import Classification
-from colour.training import load_sets
 
 PALETTE = Palette(np.random.default_rng(0).random((9, 3)) * 255 / 256)
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import colourization
-from colour.cli import UserError
-from colour.files import ROOT
 from colour.palette import DEFAULT, Palette
+from colour.system.cli import UserError
+from colour.system.files import ROOT
 from tests.helpers import GRID, one_line
 from tests.old_palettes import CENTRES, HEADER, array2, dtype2, npy, pair2, plain_npy, saved_today, string2
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from colour.cli import UserError
-from colour.training import PictureSet
+from colour.learning.training import PictureSet
+from colour.system.cli import UserError
 from writeup import augmentation
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from colour.checkpoints import load_network
-from colour.files import ROOT, sha256
+from colour.jobs.checkpoints import load_network
+from colour.learning.task import Classification, Regression
+from colour.learning.training import PictureSet, evaluate, load_sets
 from colour.palette import Palette
-from colour.task import Classification, Regression
-from colour.training import PictureSet, evaluate, load_sets
+from colour.system.files import ROOT, sha256
 from tests.helpers import NETWORKS
 
 CLASSIFICATION = Classification(Palette.load())

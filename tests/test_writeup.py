@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from activations import capture
-from colour.files import ROOT
-from colour.flags import recipe_of
+from colour.jobs.flags import recipe_of
+from colour.learning.task import Regression
+from colour.learning.training import PictureSet
 from colour.palette import Palette
-from colour.task import Regression
-from colour.training import PictureSet
+from colour.system.files import ROOT
 from colour_regression import RegressionCNN
 from colourization import MODELS, DilatedUNet, build_parser
 from writeup.augmentation import STUDY, summary

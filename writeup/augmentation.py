@@ -19,16 +19,16 @@ from pathlib import Path
 
 import torch
 
-from colour import plots
-from colour.augment import NAMES
-from colour.cifar10 import HORSE, load_cifar10
-from colour.cli import Parser, UserError, command, folder_for, number
-from colour.devices import pick_device
-from colour.files import ROOT, atomic_write, display_path
+from colour.data.cifar10 import HORSE, load_cifar10
+from colour.jobs import plots
+from colour.jobs.runs import progress_bar
+from colour.learning.augment import NAMES
+from colour.learning.task import Classification
+from colour.learning.training import PictureSet, Recipe, load_sets, train
 from colour.palette import Palette
-from colour.runs import progress_bar
-from colour.task import Classification
-from colour.training import PictureSet, Recipe, load_sets, train
+from colour.system.cli import Parser, UserError, command, folder_for, number
+from colour.system.devices import pick_device
+from colour.system.files import ROOT, atomic_write, display_path
 from colourization import UNet
 
 STUDY = ROOT / "outputs" / "augmentation.json"

@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from colour import image_file, photos
-from colour.checkpoints import PHOTO_WEIGHTS, load, load_network
-from colour.cli import Parser, command, number
-from colour.datasets import load_category
+from colour.data import image_file
+from colour.data.datasets import load_category
 from colour.decode import DECODERS
-from colour.devices import pick_device
-from colour.files import ROOT
+from colour.jobs import photos
+from colour.jobs.checkpoints import PHOTO_WEIGHTS, load, load_network
+from colour.learning.task import Classification
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
-from colour.task import Classification
+from colour.system.cli import Parser, command, number
+from colour.system.devices import pick_device
+from colour.system.files import ROOT
 from colourization import MODELS
 
 WEIGHTS = [ROOT / "weights" / "unet_k3_f32.pkl", PHOTO_WEIGHTS]

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from colour.cifar10 import load_horses
-from colour.files import ROOT
+from colour.data.cifar10 import load_horses
 from colour.palette import Palette
+from colour.system.files import ROOT
 
 from .loading import advised
 from .sandbox import Failure, Sandbox

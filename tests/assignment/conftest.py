@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from colour.cli import UserError, folder_for
-from colour.files import ROOT, atomic_write
+from colour.system.cli import UserError, folder_for
+from colour.system.files import ROOT, atomic_write
 
 from .sandbox import SECONDS, Sandbox  # what imports torch is imported where it is used: meanwhile the worker starts
 

@@ -16,13 +16,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from colour.cli import Parser, UserError, command
-from colour.files import ROOT
+from colour.system.cli import Parser, UserError, command
+from colour.system.files import ROOT
 
 HERE = Path(__file__).resolve().parent
 QUESTIONS = {"CNN": "B", "UNet": "C", "MyDilatedConv2d": "G"}
 GIVEN = {"MyDilatedConv2d": ["__init__"]}  # methods that students get
-RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/*.py",
+RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/**/*.py",
         "colour/*.npy", "data/cifar10_horses.npz"]
 CHECKER = ["tests/__init__.py", *(f"tests/assignment/{path.name}" for path in sorted(HERE.glob("*.py"))
                                   if path.name != "handout.py")]

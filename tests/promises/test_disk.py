@@ -17,10 +17,12 @@ import activations
 import colour_regression
 import colourization
 import load_data
-from colour import checkpoints, cifar10, kmeans, picture_folder, runs
-from colour.cifar10 import ARCHIVE
-from colour.cli import UserError
-from colour.files import ROOT
+from colour import kmeans
+from colour.data import cifar10, picture_folder
+from colour.data.cifar10 import ARCHIVE
+from colour.jobs import checkpoints, runs
+from colour.system.cli import UserError
+from colour.system.files import ROOT
 from colourization import CNN
 from tests.helpers import contents_of, pictures_of
 

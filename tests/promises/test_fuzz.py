@@ -35,12 +35,13 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from colour import batch_files, checkpoints, cifar10, image_file, picture_folder
-from colour.cli import UserError
-from colour.files import sha256
+from colour.data import batch_files, cifar10, image_file, picture_folder
+from colour.jobs import checkpoints
+from colour.learning.task import Classification
+from colour.learning.training import PictureSet, Recipe, example_of_moments, train
 from colour.palette import Palette
-from colour.task import Classification
-from colour.training import PictureSet, Recipe, example_of_moments, train
+from colour.system.cli import UserError
+from colour.system.files import sha256
 from colourization import MODELS
 from tests.cifar import imagenet_batch, make_archive, make_batches, pickle2, source_of
 from tests.helpers import NETWORKS, same, saved, state

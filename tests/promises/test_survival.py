@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import colourization
-from colour import checkpoints
-from colour.cli import UserError
-from colour.files import ROOT
-from colour.runs import may_begin
+from colour.jobs import checkpoints
+from colour.jobs.runs import may_begin
+from colour.system.cli import UserError
+from colour.system.files import ROOT
 from tests.helpers import same
 
 

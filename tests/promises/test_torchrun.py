@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from colour import checkpoints
-from colour.files import ROOT
+from colour.jobs import checkpoints
+from colour.learning.task import Classification
+from colour.learning.training import PictureSet, Recipe, example_of_moments, train
 from colour.palette import Palette
-from colour.task import Classification
-from colour.training import PictureSet, Recipe, example_of_moments, train
+from colour.system.files import ROOT
 from colourization import CNN, UNet
 from load_data import load_horses
 
@@ -25,7 +25,7 @@ RECIPE = Recipe(epochs=2, batch_size=7, learn_rate=1e-4, augment=("hflip", "vshi
 # Each process takes the steps below: 22 pictures in batches of 7; the last has one picture, so one process has none.
 SCRIPT = """
 import sys, torch
-from colour import torchrun
+from colour.system import torchrun
 from tests.promises.test_torchrun import few_steps
 with torchrun.processes(torch.device("cpu")):
     torch.save(few_steps(), f"{sys.argv[1]}/{torchrun.rank()}.pt")

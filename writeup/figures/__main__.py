@@ -10,12 +10,12 @@ import hashlib
 import sys
 from collections.abc import Iterator
 
-from colour.cli import Parser, UserError, command
-from colour.devices import pick_device
-from colour.files import ROOT, sha256
+from colour.learning.task import Classification
+from colour.learning.training import load_sets
 from colour.palette import Palette
-from colour.task import Classification
-from colour.training import load_sets
+from colour.system.cli import Parser, UserError, command
+from colour.system.devices import pick_device
+from colour.system.files import ROOT, sha256
 from writeup.figures import (
     a_regression,
     b_classification,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from colour.jobs.results import colourings
 from colour.pixels import grey_of
-from colour.results import colourings
 from writeup.figures.common import Horses, Values, load_shipped, save_row
 
 

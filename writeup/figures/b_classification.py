@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from colour.files import ROOT
+from colour.jobs.results import colourings
 from colour.metrics import CEILING, baselines
-from colour.results import colourings
+from colour.system.files import ROOT
 from writeup.figures.common import RULE, TITLES, WEIGHTS, Horses, Values, load_shipped, save_row, save_table, score
 
 BASELINES = {"all-grey picture": "allgrey", "most frequent colour per grey level": "bylevel",

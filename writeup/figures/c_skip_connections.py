@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
-from colour.results import colourings
-from colour.task import Classification
-from colour.training import Recipe, train
+from colour.jobs.results import colourings
+from colour.learning.task import Classification
+from colour.learning.training import Recipe, train
 from colourization import MODELS, UNet
 from writeup.figures import common
 from writeup.figures.common import GENERATED, RULE, TITLES, Horses, Values, code, save_row, save_table, score

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from activations import NETWORKS
-from colour import plots
-from colour.checkpoints import load_network
-from colour.files import ROOT
+from colour.jobs import plots
+from colour.jobs.checkpoints import load_network
+from colour.learning.task import Classification, Regression, Task
+from colour.learning.training import PictureSet, evaluate
 from colour.palette import Palette
 from colour.pixels import to_rgb
-from colour.task import Classification, Regression, Task
-from colour.training import PictureSet, evaluate
+from colour.system.files import ROOT
 
 GENERATED = ROOT / "writeup" / "generated"
 HEADER = "% Written by python -m writeup.figures\n"

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from colour import plots
+from colour.jobs import plots
+from colour.jobs.results import colourings
 from colour.pixels import grey_of, to_rgb
-from colour.results import colourings
 from colourization import MyDilatedConv2d
 from writeup.figures import common
 from writeup.figures.common import GENERATED, RULE, Horses, Values, code, load_shipped, save_row, save_table

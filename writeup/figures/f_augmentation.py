@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 
-from colour.augment import MAX_SHIFT
+from colour.learning.augment import MAX_SHIFT
 from writeup.augmentation import STUDY, summary
 from writeup.figures.common import RULE, Horses, Values, save_table
 

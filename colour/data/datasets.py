@@ -1,0 +1,125 @@
+"""The table of what --data can be. A new kind of data is a module that finds and loads it, and a row here."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from colour.data import batch_files, cifar10
+from colour.data.batch_files import Split
+from colour.system.cli import UserError
+
+DEFAULT_CATEGORY = "horse"  # in data without horses it means all pictures
+
+
+class DataSet(NamedTuple):
+    """One kind of data, and what --category may choose from it."""
+
+    name: str
+    find: Callable[[Path], Path | None]  # from the path that --data names to the place of the data, None if it has none
+    load: Callable[[Path], Split]  # from that place
+    title: str  # what a sidecar calls all the pictures; {} stands for the folder's name
+    labels: range = range(0)  # what --category may be, as a number
+    names: tuple[str, ...] = ()  # ... or as a name: those of labels 0, 1, ...
+    palettes: str = ""  # what stands before the label in the name of a palette: cat in colour_kmeans24_cat7.npy
+
+    def label(self, category: str | int, data_dir: str | Path | None = None) -> int | None:
+        """Return the label of a category, by name or number; None for all pictures. Raises ``UserError`` if unknown."""
+        text = str(category).strip().lower()
+        if text in self.names:
+            return self.names.index(text)
+        if text in map(str, self.labels):
+            return int(text)
+        if text in ("all", DEFAULT_CATEGORY):
+            return None
+        where = f" in {data_dir}" if data_dir else ""
+        names = "".join(f"{name}, " for name in self.names)
+        choices = f" or give {names}a label, {self.labels[0]} to {self.labels[-1]}" if self.labels else ""
+        raise UserError(f"{str(category)!r} is no category of {self.name}{where}: leave out --category{choices}")
+
+
+def _find_pictures(path: Path) -> Path | None:
+    from colour.data.picture_folder import has_pictures  # loads Pillow, which CIFAR-10 does not need
+
+    return path if has_pictures(path) else None
+
+
+def _load_pictures(folder: Path) -> Split:
+    from colour.data.picture_folder import load_pictures
+
+    return of_one_label(*load_pictures(folder))
+
+
+def of_one_label(x_train: np.ndarray, x_test: np.ndarray, label: int = 0) -> Split:
+    """Give all pictures, uint8 (N, 3, 32, 32), the same label."""
+    return tuple((x, np.full(len(x), label, np.int64)) for x in (x_train, x_test))
+
+
+CIFAR10 = DataSet("CIFAR-10", cifar10.find, cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
+IMAGENET32 = DataSet("ImageNet32", batch_files.find_imagenet32, batch_files.load_imagenet32, "ImageNet32",
+                     batch_files.IMAGENET32_LABELS)
+PICTURES = DataSet("pictures", _find_pictures, _load_pictures, "pictures in {}")
+DATASETS = (CIFAR10, IMAGENET32, PICTURES)
+
+# The horses come with this project: without --data they need no CIFAR-10.
+HORSES = CIFAR10._replace(find=lambda path: cifar10.HORSES,
+                          load=lambda path: of_one_label(*cifar10.load_horses(path), cifar10.HORSE))
+
+
+class Choice(NamedTuple):
+    """The pictures at ``place`` that have ``label``, or all of them if it is None."""
+
+    dataset: DataSet
+    place: Path
+    label: int | None
+
+    def load(self) -> Split:
+        """Load them. Raises ``UserError`` if there are none to train on or to test with, or the data is damaged."""
+        split = self.dataset.load(self.place)
+        if self.label is not None:
+            split = tuple((x[y == self.label], y[y == self.label]) for x, y in split)
+        if not all(len(y) for _, y in split):
+            raise UserError(f"{self.place} has no pictures of category {self.label} to train on or to test with: "
+                            "choose another")
+        return split
+
+
+def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> Choice:
+    """Return what --data and --category name, without loading it. Raises ``UserError`` if it does not exist."""
+    if data_dir is None:
+        label = CIFAR10.label(category)
+        dataset = HORSES if label == cifar10.HORSE else CIFAR10
+        return Choice(dataset, dataset.find(None), label)
+    path = Path(data_dir)
+    remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
+    if not str(data_dir) or not path.exists():
+        raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
+    if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):
+        raise UserError(f"{path} is empty: is its drive mounted? Otherwise {remedy}")
+    for dataset in DATASETS:
+        if place := dataset.find(path):
+            return Choice(dataset, place, dataset.label(category, data_dir))
+    edition = batch_files.other_edition(path)
+    raise UserError((f"{path} holds {edition}, which is not read here: " if edition else
+                     f"there are no pictures in {path}, and no batch files that are whole: ") + remedy)
+
+
+def load_category(
+        category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Load the pictures of one category, by name or number, or of ``"all"``: x_train, x_test as uint8 (N, 3, 32, 32).
+
+    Without ``data_dir`` the horses come from the embedded file, other categories from CIFAR-10 in ``data/``, which is
+    downloaded if need be. Raises ``UserError`` if there are no such pictures.
+    """
+    (x_train, _), (x_test, _) = choose(category, data_dir).load()
+    return x_train, x_test
+
+
+def category_name(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> str:
+    """Return what a sidecar calls the pictures: a category of CIFAR-10, "all", or the name of other data."""
+    dataset, place, label = choose(category, data_dir)
+    if label is None:
+        return dataset.title.format(place.resolve().name)
+    return dataset.names[label] if dataset.names else f"{dataset.title}, label {label}"

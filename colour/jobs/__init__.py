@@ -1,0 +1,1 @@
+"""What a command does: read its flags, run a training on disk, load and score weights, draw, colour photos."""

@@ -1,0 +1,258 @@
+"""Run one training on disk: lock it, start or resume it, save it, stop it.
+
+``train_and_save`` runs ``training.train`` with a line and a checkpoint after every epoch.
+"""
+
+import glob
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from colour.jobs import checkpoints
+from colour.jobs.results import draw_strip
+from colour.learning.task import Task
+from colour.learning.training import PictureSet, Recipe, example_of_moments, train
+from colour.system import devices, torchrun
+from colour.system.cli import UserError, folder_for
+from colour.system.files import display_path, locked, sha256
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def command_line(script: str, argv: list[str] | None) -> str:
+    """Return the command that a sidecar records."""
+    return shlex.join(["python", Path(script).name, *(sys.argv[1:] if argv is None else argv)])
+
+
+def facts_of(architecture: checkpoints.Architecture, category: str, holdout: int | None,
+             init: str | None) -> dict:
+    """Return the facts that the sidecar records in addition to recipe and palette; ``init`` is a file of weights."""
+    model, kernel, num_filters, _ = architecture
+    return {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category, "holdout": holdout,
+            "init": init and sha256(init)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training saves and how it begins. ``facts`` are recorded, and must be the same to resume it."""
+
+    checkpoint: Path
+    outdir: Path
+    command: str
+    facts: dict  # of ``facts_of``
+    resume: bool = False
+    overwrite: bool = False
+    plot: bool = False
+
+    @property
+    def how_to_resume(self) -> str:
+        return f"the same command with --resume goes on from {self.checkpoint}"
+
+    def record(self, recipe: Recipe, task: Task) -> dict:
+        """Return what identifies this training."""
+        record = {**self.facts, "palette_sha256": task.palette and task.palette.sha256(), **asdict(recipe)}
+        if recipe.schedule != "onecycle":
+            del record["epochs"]  # only onecycle depends on the number of epochs
+        return record
+
+
+def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, recipe: Recipe, task: Task,
+                   run: Run) -> None:
+    """Train ``network`` with a line and a checkpoint after every epoch, and draw a curve at the end.
+
+    Raises ``UserError`` before any work if the checkpoint exists and ``run`` neither resumes nor overwrites it, if
+    the training to resume had another recipe or other facts, or if a folder cannot be written to.
+    """
+    device = train_set.images.device
+    with ExitStack() as cleanup:
+        cleanup.enter_context(torchrun.processes(device))
+
+        def begin_alone():
+            folder_for(run.outdir, "--outdir")
+            cleanup.enter_context(training_lock(run.checkpoint))
+            return begin(network, recipe, task, run, device)
+
+        start, recipe = torchrun.from_rank_zero(begin_alone)
+        # Several processes would have to agree on where to stop: so they stop at once and lose the unfinished epoch.
+        stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
+        history = start["history"] if start else []
+        if torchrun.rank() == 0 and len(history) >= recipe.epochs:
+            print(f"{run.checkpoint} has already trained for {len(history)} epochs: to train longer, raise --epochs",
+                  file=sys.stderr)
+        try:
+            for state in train(network, train_set, valid_set, recipe, task, start, stop, progress_bar):
+                history = state["history"]
+                if torchrun.rank() == 0:
+                    save(state, recipe, task, run)
+                    report_epoch(state, recipe, task, run)
+                    if run.plot and not state["done"]:
+                        draw_epoch(network, train_set, valid_set, task, run, len(history))
+        except (KeyboardInterrupt, FloatingPointError, RuntimeError) as error:
+            if (told := explained(error, len(history), recipe, run)) is None:
+                raise
+            raise told from error
+    if stop():
+        raise SystemExit(128 + stop())
+    if torchrun.rank() == 0:
+        draw_curve(history, task, run)
+
+
+def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torch.device) -> tuple[dict | None, Recipe]:
+    """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
+    if run.resume and run.overwrite:
+        raise UserError("--resume goes on with a training, --overwrite replaces it: give one of them")
+    if run.facts.get("init") and run.checkpoint.exists() and sha256(run.checkpoint) == run.facts["init"]:
+        raise UserError("--init and --checkpoint are the same weights, which the training would replace: give another "
+                        "--checkpoint")
+    state = checkpoints.load_state(run.checkpoint) if run.resume else None
+    if state is None:
+        may_begin(run.checkpoint, run.overwrite)
+    if recipe.precision == "auto":
+        if state is None:
+            precision = "bf16" if devices.has_fast_bf16(device) else "fp32"
+        else:
+            precision = state["run"].get("precision")  # another machine might choose otherwise
+        recipe = replace(recipe, precision=precision)
+    if state is not None:
+        check_same(state["run"], run.record(recipe, task), run.checkpoint)
+        checkpoints.check_state(run.checkpoint, state, network, example_of_moments(network, recipe))
+    return state, recipe
+
+
+def may_begin(checkpoint: Path, overwrite: bool) -> None:
+    """Raise ``UserError`` if a file that the training would write exists, unless ``overwrite`` allows to replace it."""
+    files = [Path(checkpoint), checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint)]
+    if not overwrite and (taken := [file for file in files if file.exists()]):
+        raise UserError(f"{checkpoint} is taken ({taken[0].name} exists): give --valid to score it, --resume to go on "
+                        "training it, or --overwrite to replace it")
+
+
+def check_same(then: dict, now: dict, checkpoint: Path) -> None:
+    """Raise ``UserError``, which names the flag, if the training to resume had other flags."""
+    if then.get("grey_start"):
+        raise UserError(f"--resume: the training of {checkpoint} began with --grey_start, which this version no longer "
+                        "has: train again with --overwrite")
+    for name in sorted((then.keys() | now.keys()) - {"grey_start"}):
+        before, after = repr(then.get(name)), repr(now.get(name))  # the file may hold anything
+        if before != after:
+            flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")
+            raise UserError(f"--resume: the training of {checkpoint} had {name} {before:.80}, not {after}: "
+                            f"give {flag} as then, or start again with --overwrite")
+
+
+def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
+    """Save weights before state: if the run is killed in between, resuming repeats the epoch."""
+    record, history = run.record(recipe, task), state["history"]
+    if not state["done"]:
+        validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
+        checkpoints.save(run.checkpoint, state["model"], {
+            **record, "palette": task.palette and task.palette.name, "command": run.command, "epochs": len(history),
+            "validation": validation, "history": history})
+    checkpoints.save_state(run.checkpoint, {**state, "run": record})
+
+
+def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
+    epoch = len(state["history"])
+    if state["done"]:
+        print(f"interrupted in epoch {epoch + 1}, and saved: {run.how_to_resume}", file=sys.stderr)
+        return
+    record, digits = state["history"][-1], task.digits
+    accuracy = f", Val Acc: {record['val_acc']:.1%}" if "val_acc" in record else ""
+    print(f"Epoch [{epoch}/{recipe.epochs}], Loss: {record['loss']:.{digits}f}, "
+          f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s", flush=True)
+
+
+def draw_epoch(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, task: Task, run: Run,
+               epoch: int) -> None:
+    model = run.facts["model"]
+    for name, pictures in ("train", train_set), ("valid", valid_set):
+        draw_strip(network, task, run.outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+
+
+def draw_curve(history: list[dict], task: Task, run: Run) -> None:
+    from colour.jobs import plots
+
+    curve = run.outdir / "training_curve.png"
+    plots.training_curve(curve, history, task.loss_name, run.checkpoint.stem)
+    print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
+
+
+def explained(error: BaseException, epochs: int, recipe: Recipe, run: Run) -> BaseException | None:
+    """Return what to raise instead of an error in training: it says what is kept and how to go on. None for a bug."""
+    kept = f"{run.checkpoint} holds the weights of epoch {epochs}" if epochs else "nothing was saved"
+    if isinstance(error, KeyboardInterrupt):
+        if torchrun.rank() == 0:
+            print(f"interrupted after {epochs} epochs: {run.how_to_resume if epochs else 'nothing was saved yet'}",
+                  file=sys.stderr)
+        return SystemExit(130)
+    if isinstance(error, FloatingPointError):
+        return UserError(f"{error}; {kept}: train with a smaller --learn_rate than {recipe.learn_rate:g}, "
+                         "or --precision fp32")
+    if torchrun.launched():
+        return UserError(f"a process of this training failed or was lost; {kept}: {run.how_to_resume} ({error})")
+    return None
+
+
+@contextmanager
+def training_lock(checkpoint: str | Path) -> Iterator[None]:
+    """Keep other runs from training to ``checkpoint``, and remove what a killed run left half-written.
+
+    Raises ``UserError`` if another run trains to it, or if no file can be written there.
+    """
+    checkpoint = Path(checkpoint)
+    if checkpoint.is_dir():
+        raise UserError(f"--checkpoint {checkpoint} is a folder: name a file in it")
+    folder_for(checkpoint.parent, "--checkpoint")
+    with locked(checkpoint.with_name(f".{checkpoint.name}.lock")) as free:
+        if not free:
+            raise UserError(f"another run is training to {checkpoint}: wait for it, or give another --checkpoint")
+        for target in checkpoint, checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint):
+            for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+                leftover.unlink()
+        yield
+
+
+@contextmanager
+def requests_to_stop() -> Iterator[Callable[[], int]]:
+    """Turn the first Ctrl-C or SIGTERM into a request: the yielded function returns the signal's number, 0 before.
+
+    The second signal acts as usual. A signal that is ignored (in the background, under ``nohup``) stays ignored.
+    Only the main thread gets signals.
+    """
+    caught = []
+
+    def note(number, frame):
+        caught.append(number)
+        restore()
+        with suppress(OSError):  # standard error is full
+            os.write(2, b"stopping after this batch (Ctrl-C again: at once)\n")  # print() may be what was interrupted
+
+    def restore():
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    previous = {number: signal.getsignal(number) for number in SIGNALS
+                if threading.current_thread() is threading.main_thread()}
+    previous = {number: handler for number, handler in previous.items() if handler not in (signal.SIG_IGN, None)}
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield lambda: caught[0] if caught else 0
+    finally:
+        restore()
+
+
+def progress_bar(batches: Iterator, total: int):
+    """Show the batches of an epoch as a bar on standard error if that is a terminal; it is removed at the end."""
+    from tqdm import tqdm
+
+    return tqdm(batches, "epoch", total, leave=False, disable=torchrun.rank() > 0 or None, unit="batch")

@@ -1,0 +1,1 @@
+"""How a network learns: the task, the loop, its optimizer, its augmentation."""

@@ -1,0 +1,54 @@
+"""Muon: momentum, orthogonalised, for the filters of the hidden layers.
+
+Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+"""
+
+import torch
+from torch import nn
+
+from colour.system.devices import replayed
+
+
+class Muon(torch.optim.AdamW):
+    """Move the filters of all layers but the last by Muon, and everything else by AdamW.
+
+    The layers are the children of ``network`` in their order. A step changes all directions of a filter's matrix,
+    (out, in * k * k), by about ``lr``: Adam moves most in the few that dominate the gradient. Filters do not decay,
+    since the normalisation that follows them undoes their size.
+    """
+
+    def __init__(self, network: nn.Module, lr: float, weight_decay: float):
+        *hidden, last = network.children()
+        filters = [p for layer in hidden for p in layer.parameters() if p.ndim == 4]
+        others = [p for layer in hidden for p in layer.parameters() if p.ndim != 4] + list(last.parameters())
+        super().__init__([{"params": filters}, {"params": others}], lr=lr, weight_decay=weight_decay, fused=True)
+        self.orthogonal = replayed(orthogonal, next(network.parameters()).device)
+
+    @torch.no_grad()
+    def step(self):
+        filters = self.param_groups[0]
+        beta, _ = filters["betas"]
+        for p in filters["params"]:
+            state = self.state[p]
+            if not state:  # AdamW expects a step in every state that it loads
+                state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))
+            momentum = state["momentum"].lerp_(p.grad, 1 - beta)
+            update = self.orthogonal(p.grad.lerp(momentum, beta).flatten(1))  # Nesterov's momentum: a step ahead
+            p.sub_(update.view(p.shape), alpha=filters["lr"])
+            p.grad = None  # so AdamW leaves it alone
+        super().step()
+
+
+def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """Return roughly U V' of a matrix (M, N) = U S V': the same directions, all singular values from 0.7 to 1.2.
+
+    Newton-Schulz iteration with the quintic polynomial of Jordan et al. 2024, which needs no decomposition.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / (matrix.norm() + 1e-7)
+    if tall := x.shape[0] > x.shape[1]:
+        x = x.T
+    for _ in range(steps):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x

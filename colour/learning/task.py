@@ -1,0 +1,115 @@
+"""The two tasks: predict one of the palette's colours per pixel (classification), or RGB (regression).
+
+A task defines the labels, the loss, how an output becomes a picture, and the text of a result. The rest of the code
+does not ask which task it is; without a palette there are no labels.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from colour.decode import TEMPERATURE, decode, keep_grey, most_probable
+from colour.palette import Palette
+from colour.system.cli import UserError
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Name the palette's colour of each pixel. Outputs are logits (N, K, H, W)."""
+
+    palette: Palette
+    decoder: str = "argmax"
+    temperature: float = TEMPERATURE
+    keep_grey: bool = False
+
+    loss_name = "cross-entropy"
+    digits = 4  # of a loss as it is printed
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.palette)
+
+    def labels(self, images: np.ndarray) -> torch.Tensor:
+        """Return the labels, uint8 (N, H, W), of uint8 pictures (N, 3, H, W)."""
+        return torch.from_numpy(self.palette.labels(images))
+
+    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: torch.Tensor,
+             label_smoothing: float = 0.0) -> torch.Tensor:
+        """Return the mean cross-entropy over pixels against labels, int64 (N, H, W).
+
+        ``label_smoothing`` in [0, 1) is the share of each target that is spread over all colours.
+        """
+        # With channels last, as the convolutions leave it, this view costs nothing and is the fast layout.
+        losses = F.cross_entropy(output.permute(0, 2, 3, 1).flatten(0, 2).float(), labels.flatten(), reduction="none",
+                                 label_smoothing=label_smoothing)
+        return losses.mean()  # the library's own mean is many times slower on a GPU
+
+    def guess(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the most probable label of each pixel, (N, H, W)."""
+        return most_probable(output)
+
+    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+        """Return RGB (N, 3, H, W) in [0, 1] for an output (N, K, H, W) and the grey input (N, 1, H, W)."""
+        rgb = decode(output, self.palette, self.decoder, self.temperature)
+        return keep_grey(rgb, grey) if self.keep_grey else rgb
+
+    def photograph(self) -> "Classification":
+        """Return the same task, decoded to look like a photograph: mixed colours, and the brightness of the input."""
+        return replace(self, decoder="annealed", keep_grey=True)
+
+    def summary(self, figures: dict[str, float]) -> str:
+        return f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
+
+    def check(self, path, sidecar: dict, num_outputs: int) -> None:
+        """Raise ``UserError`` unless the weights at ``path`` were trained for this palette."""
+        if num_outputs == 3 != len(self.palette):
+            raise UserError(f"{path} predicts 3 channels, not {len(self.palette)} colours: "
+                            "these are regression weights, for colour_regression.py")
+        if num_outputs != len(self.palette):
+            raise UserError(f"{path} predicts {num_outputs} colours, {self.palette.path} has {len(self.palette)}: "
+                            "give its palette with --colours")
+        if sidecar.get("palette_sha256", self.palette.sha256()) != self.palette.sha256():
+            raise UserError(f"{path} was trained with another palette than {self.palette.path}: "
+                            f"give --colours {sidecar.get('palette')}")
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Predict the RGB of each pixel. Outputs are (N, 3, H, W); there are no labels."""
+
+    keep_grey: bool = False
+
+    palette = None
+    num_outputs = 3
+    loss_name = "mean squared error"
+    digits = 6
+
+    def labels(self, images: np.ndarray) -> None:
+        return None
+
+    def loss(self, output: torch.Tensor, rgb: torch.Tensor, labels: None, label_smoothing: float = 0.0) -> torch.Tensor:
+        """Return the mean squared error over pixels and channels against RGB (N, 3, H, W)."""
+        return F.mse_loss(output.float(), rgb)
+
+    def guess(self, output: torch.Tensor) -> None:
+        return None
+
+    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+        rgb = output.clamp(0, 1)
+        return keep_grey(rgb, grey) if self.keep_grey else rgb
+
+    def photograph(self) -> "Regression":
+        return replace(self, keep_grey=True)
+
+    def summary(self, figures: dict[str, float]) -> str:
+        return f"Val Loss (mean squared error): {figures['loss']:.6f}"
+
+    def check(self, path, sidecar: dict, num_outputs: int) -> None:
+        """Raise ``UserError`` unless the weights at ``path`` predict RGB."""
+        if num_outputs != 3:
+            raise UserError(f"{path} predicts {num_outputs} colours, not RGB: these weights are for colourization.py")
+
+
+Task = Classification | Regression

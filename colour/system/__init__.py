@@ -1,0 +1,1 @@
+"""What every part needs of the machine: the terminal, files, devices, other processes."""

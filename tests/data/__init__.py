@@ -1,0 +1,1 @@
+"""Tests of ``colour/data``, one file for one module."""

@@ -1,0 +1,176 @@
+"""What --data can be, and what --category chooses from it."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from colour.data import cifar10, datasets
+from colour.data.cifar10 import ARCHIVE, CATEGORIES, FOLDER
+from colour.system.cli import UserError
+from tests.cifar import SMALL
+from tests.helpers import one_line, plain
+
+# Categories
+
+
+def test_category_has_a_label():
+    assert [datasets.choose(name).label for name in CATEGORIES] == list(range(10))
+    assert [datasets.choose(str(i)).label for i in range(10)] == list(range(10))
+    assert datasets.choose(7).label == datasets.choose(np.int64(7)).label == 7
+    assert datasets.choose("Horse").label == 7 and datasets.choose("all").label is None
+
+
+@pytest.mark.parametrize("category", ["hrose", "", "10", "-1", 10, -1, 7.0, "07", None, True, "hors"])
+def test_unknown_category(category):
+    with pytest.raises(UserError, match="airplane, automobile, bird, .*truck"):
+        datasets.load_category(category)
+
+
+@pytest.mark.parametrize("category", ["horse", 7, "7"])
+def test_horses_need_no_data_dir(category, monkeypatch):
+    monkeypatch.setattr(cifar10, "find", lambda *_: pytest.fail("looked for CIFAR-10"))
+    x_train, x_test = datasets.load_category(category)
+    assert x_train.shape == (5000, 3, 32, 32) and x_test.shape == (1000, 3, 32, 32)
+
+
+@pytest.mark.parametrize("category, number", [("cat", 3), (8, 8), ("9", 9), ("horse", 7)])
+def test_category_from_folder(small, category, number):
+    folder, images, labels = small
+    train, test = images[:-SMALL], images[-SMALL:]
+    x_train, x_test = datasets.load_category(category, folder.parent)
+    assert np.array_equal(x_train, train[labels[:-SMALL] == number])
+    assert np.array_equal(x_test, test[labels[-SMALL:] == number])
+
+
+def test_all_categories(small):
+    folder, images, _ = small
+    x_train, x_test = datasets.load_category("all", str(folder.parent))
+    assert np.array_equal(x_train, images[:-SMALL]) and np.array_equal(x_test, images[-SMALL:])
+
+
+# What lies in a folder
+
+
+BATCH, ZIPPED = pickle.dumps({"data": 0}, 2), b"PK\3\4"
+
+
+def fill(folder, names, content):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".png"):
+            plain((9, 99, 9)).save(path)
+        elif name.endswith("/"):
+            path.mkdir()
+        else:
+            path.write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("names, kind", [
+    ([ARCHIVE], "CIFAR-10"), ([f"{ARCHIVE}.part"], "CIFAR-10"), (["test_batch"], "CIFAR-10"),
+    ([f"{FOLDER}/data_batch_1", "cat.png"], "CIFAR-10"), ([f"cifar-10-python/{FOLDER}/test_batch"], "CIFAR-10"),
+    (["train_data_batch_3"], "ImageNet32"), (["val_data", "readme"], "ImageNet32"),
+    (["Imagenet32_train/train_data_batch_1", "Imagenet32_val/val_data"], "ImageNet32"),
+    (["cat.png"], "pictures"), (["train/cats/cat.png"], "pictures"), (["notes.txt", "a.png"], "pictures"),
+    (["train_data/1.png", "val_data/1.png"], "pictures"), (["data_batch_1/1.png", "test_batch/2.png"], "pictures"),
+    ([f"{FOLDER}/1.png"], "pictures"), ([f"{ARCHIVE}/1.png"], "pictures"), (["train_data_batch_1/x/1.png"], "pictures"),
+    ([".cifar/test_batch", "1.png"], "pictures"), (["notes.txt"], None), (["train/"], None), (["val_data/"], None),
+    (["train_data_batch_3.zip"], None), ([".cifar/test_batch", "notes"], None)])
+def test_what_lies_in_a_folder(tmp_path, names, kind):
+    fill(tmp_path, names, BATCH)
+    if kind is None:
+        with pytest.raises(UserError, match="leave out --data") as error:
+            datasets.choose("all", tmp_path)
+        assert str(tmp_path) in one_line(error)
+        return
+    for category, label in ("all", None), ("horse", 7 if kind == "CIFAR-10" else None):
+        choice = datasets.choose(category, tmp_path)
+        assert choice.dataset.name == kind and choice.label == label
+
+
+@pytest.mark.parametrize("content", [b"", b"some notes", b"<html>", b"(a note)", b"version https://git-lfs", ZIPPED])
+@pytest.mark.parametrize("name", ["val_data", "train_data_batch_1", "data_batch_1", "test_batch"])
+def test_a_file_with_the_name_of_a_batch_is_none(tmp_path, name, content):
+    fill(tmp_path, [name], content)
+    with pytest.raises(UserError, match="no batch files that are whole"):
+        datasets.choose("all", tmp_path)
+    fill(tmp_path, ["cat.png"], b"")
+    assert datasets.choose("all", tmp_path).dataset is datasets.PICTURES
+
+
+@pytest.mark.parametrize("names, what", [
+    (["cifar-100-python/train", "cifar-100-python/test", "cifar-100-python/meta"], "CIFAR-100"),
+    (["train", "test", "meta"], "CIFAR-100"), (["x/train", "x/test", "x/meta"], "CIFAR-100"),
+    (["cifar-100-python.tar.gz"], "CIFAR-100"), (["cifar-100-binary/train.bin"], "CIFAR-100"),
+    (["train.bin", "test.bin", "fine_label_names.txt"], "CIFAR-100"),
+    (["train.mat", "test.mat", "meta.mat"], "CIFAR-100"),
+    (["data_batch_1.bin", "test_batch.bin", "batches.meta.txt"], "the binary edition of CIFAR-10"),
+    (["cifar-10-batches-bin/data_batch_1.bin"], "the binary edition of CIFAR-10"),
+    (["cifar-10-binary.tar.gz"], "the binary edition of CIFAR-10"),
+    (["data_batch_1.mat", "test_batch.mat"], "the MATLAB edition of CIFAR-10"),
+    (["x/cifar-10-batches-mat/TEST_BATCH.MAT"], "the MATLAB edition of CIFAR-10"),
+    (["cifar-10-matlab.tar.gz"], "the MATLAB edition of CIFAR-10"),
+    (["Imagenet32_train.zip"], "a packed edition of ImageNet32"),
+    (["train_data_batch_1.npz", "val_data.npz"], "a packed edition of ImageNet32")])
+def test_other_editions_are_named(tmp_path, names, what):
+    fill(tmp_path, names, BATCH)
+    with pytest.raises(UserError, match=f" holds {what}, which is not read here: ") as error:
+        datasets.load_category("all", tmp_path)
+    assert str(tmp_path) in one_line(error) and "remove" not in str(error.value)
+    if names[0].endswith(".tar.gz"):  # the archive itself
+        with pytest.raises(UserError, match=f"is not the CIFAR-10 archive .* but {what}: "):
+            datasets.load_category("all", tmp_path / names[0])
+    fill(tmp_path, ["cat.png"], b"")
+    assert datasets.choose("all", tmp_path).dataset is datasets.PICTURES
+
+
+@pytest.mark.parametrize("names", [[], [".DS_Store"], [".Trash-1000/files/1.png", ".hidden.png"]])
+def test_an_empty_folder_gets_no_download(tmp_path, monkeypatch, names):
+    monkeypatch.setattr(cifar10, "download", lambda *_: pytest.fail("downloads into a drive that is not mounted"))
+    fill(tmp_path, names, b"")
+    for category in "cat", "horse", "all":
+        with pytest.raises(UserError, match="is empty: is its drive mounted") as error:
+            datasets.load_category(category, tmp_path)
+        assert str(tmp_path) in one_line(error)
+    with pytest.raises(UserError, match="no CIFAR-10"):
+        cifar10.load_cifar10(tmp_path)
+
+
+def test_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(fill(tmp_path, ["cat.png"], b""))
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for path in "", "nowhere", tmp_path / "dangling", tmp_path / "cat.png" / "x":
+        with pytest.raises(UserError, match="there is no "):
+            datasets.choose("horse", path)
+    with pytest.raises(UserError, match="cat.png is not the CIFAR-10 archive .*: name a folder"):
+        datasets.load_category("horse", "cat.png")
+    with pytest.raises(UserError, match="no pictures in /dev/null"):
+        datasets.load_category("horse", "/dev/null")
+
+
+def test_pictures_have_no_category(tmp_path, monkeypatch):
+    fill(tmp_path, ["holiday/a/cat.png"], b"")
+    for category in ("horse", "HORSE", "all"):
+        assert datasets.category_name(category, tmp_path / "holiday") == "pictures in holiday"
+    monkeypatch.chdir(tmp_path / "holiday")
+    assert datasets.category_name("horse", ".") == "pictures in holiday"
+    for category in ("cat", "7", "unicorn"):
+        with pytest.raises(UserError, match="leave out --category$") as error:
+            datasets.load_category(category, tmp_path / "holiday")
+        assert str(tmp_path / "holiday") in one_line(error)
+
+
+def test_another_kind_of_data_is_a_row(tmp_path, monkeypatch):
+    """Its module has a way to find the data and one to load it; everything else follows from the row."""
+    x = np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
+    np.save(tmp_path / "arrays.npy", x)
+    row = datasets.DataSet("arrays", lambda path: next(path.glob("*.npy"), None),
+                           lambda path: datasets.of_one_label(np.load(path)[:20], np.load(path)[20:]), "arrays in {}")
+    monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, row))
+    x_train, x_test = datasets.load_category(data_dir=tmp_path)
+    assert np.array_equal(x_train, x[:20]) and np.array_equal(x_test, x[20:])
+    assert datasets.category_name("all", tmp_path) == "arrays in arrays.npy"
+    with pytest.raises(UserError, match="'cat' is no category of arrays"):
+        datasets.load_category("cat", tmp_path)

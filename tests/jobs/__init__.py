@@ -1,0 +1,1 @@
+"""Tests of ``colour/jobs``, one file for one module."""

@@ -1,0 +1,57 @@
+"""What a network makes of the pictures: scores, tables, comparison."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import colourization
+from colour.learning import training
+from colourization import CNN
+from tests.helpers import contents_of
+
+
+@pytest.mark.parametrize("decode", ["argmax", "mean", "annealed"])
+def test_scores_are_those_of_the_decoding_that_is_drawn(run, tmp_path, small_unet, decode):
+    flags = ["--valid", "--checkpoint", small_unet, "--outdir", tmp_path, "--holdout", 20, "--decode", decode]
+    status, out, _ = run(colourization.main, *flags, "--metrics", tmp_path / "plain.json")
+    assert status == 0 and out.startswith("Val Loss: ") and "all-grey picture" in out and "palette ceiling" in out
+    run(colourization.main, *flags, "--keep_grey", "--metrics", tmp_path / "kept.json")
+    plain, kept = (json.loads((tmp_path / name).read_text()) for name in ("plain.json", "kept.json"))
+    assert kept["small"]["psnr"] > plain["small"]["psnr"]  # the colours are random: knowing the grey must help
+    assert kept["small"]["acc"] == plain["small"]["acc"]
+    assert kept["palette ceiling"] == plain["palette ceiling"]
+
+
+def test_the_comparison_takes_regression_too(run, tmp_path, small_unet):
+    torch.manual_seed(0)
+    torch.save(CNN(3, 4, 3).state_dict(), tmp_path / "regression.pkl")
+    (tmp_path / "other").mkdir()
+    shutil.copy(small_unet, tmp_path / "other")
+    files = [small_unet, tmp_path / "regression.pkl", tmp_path / "other" / "small.pkl"]
+    status, out, _ = run(colourization.main, "--compare", *files, "--outdir", tmp_path, "--holdout", 20,
+                         "--metrics", tmp_path / "m.json")
+    assert status == 0
+    rows = json.loads((tmp_path / "m.json").read_text())
+    assert {str(small_unet), str(files[2]), "regression"} < rows.keys()
+    assert "acc" not in rows["regression"] and "acc" in rows[str(small_unet)]
+    assert (tmp_path / "compare.png").exists()
+
+
+def test_a_set_of_constant_pictures_is_scored_without_a_warning(run, tmp_path, monkeypatch):
+    """There is no colourfulness to divide by."""
+    flat = np.full((8, 3, 32, 32), 100, np.uint8)
+    monkeypatch.setattr(training, "load_category", lambda *_: (flat, flat))
+    torch.save(CNN(3, 4, 24).state_dict(), tmp_path / "x.pkl")
+    status, _, error = run(colourization.main, "--valid", "--checkpoint", tmp_path / "x.pkl", "--outdir", tmp_path)
+    assert status == 0 and error == ""
+
+
+def test_scoring_changes_nothing_but_its_own_results(run, tmp_path, small_unet):
+    before = contents_of(tmp_path)
+    assert run(colourization.main, "--valid", "--checkpoint", small_unet, "--outdir", tmp_path / "out",
+               "--holdout", 20)[0] == 0
+    after = contents_of(tmp_path)
+    assert after.keys() - before.keys() == {"out/eval_UNet.png"} and before.items() <= after.items()

@@ -1,0 +1,251 @@
+"""One training on disk: how it begins, what it records and saves, how it resumes and stops."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+import colour_regression
+import colourization
+from colour.jobs import checkpoints, runs
+from colour.jobs.checkpoints import Architecture
+from colour.jobs.runs import Run, facts_of, requests_to_stop, train_and_save, training_lock
+from colour.learning.task import Classification, Regression
+from colour.learning.training import Recipe
+from colour.palette import Palette
+from colour.system import devices
+from colour.system.cli import UserError
+from colour.system.files import sha256
+from colourization import CNN
+from tests.helpers import one_line, same
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def sidecar_of(weights) -> dict:
+    return json.loads(checkpoints.sidecar_path(weights).read_text())
+
+
+# Beginning
+
+
+def test_existing_weights_are_not_overwritten(run, refused, short, small_unet):
+    before = sha256(small_unet)
+    for main in colourization.main, lambda argv: colour_regression.main(["--train", *argv]):
+        error = refused(main, *short, "--checkpoint", small_unet)
+        assert "--overwrite" in error and "--valid" in error and "--resume" in error
+    assert "--init" in refused(colourization.main, *short, "--checkpoint", small_unet, "--resume")
+    assert sha256(small_unet) == before
+    status, *_ = run(colourization.main, *short, "--checkpoint", small_unet, "--overwrite")
+    assert status == 0 and sha256(small_unet) != before
+
+
+def test_a_file_that_is_not_ours_is_not_replaced(refused, short, small_unet, tmp_path):
+    """Without .pkl a checkpoint has the sidecar of one with it; somebody's package.json is no sidecar at all."""
+    for name in "package.json", "small.json":
+        (tmp_path / name).write_text('{"name": "mine"}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert len(before) == 2
+    for flags in [], ["--resume"]:
+        for checkpoint in small_unet.with_suffix(""), tmp_path / "package.pkl":
+            assert "--overwrite" in refused(colourization.main, *short, *flags, "--checkpoint", checkpoint)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--checkpoint", "."], "is a folder"), (["--checkpoint", ".", "--overwrite"], "is a folder"),
+    (["--checkpoint", "new.pkl", "--resume", "--overwrite"], "give one of them"),
+    (["--checkpoint", "net.pkl", "--init", "net.pkl", "--overwrite"], "the same weights"),
+    (["--checkpoint", ""], "--checkpoint is empty"), (["--init", ""], "--init is empty"),
+    (["--valid", "--metrics", "."], "--metrics"), (["--valid", "--metrics", "net.json"], "--metrics")])
+def test_what_could_only_fail_or_harm_later_is_refused_at_once(refused, short, small_unet, flags, said, monkeypatch):
+    monkeypatch.chdir(small_unet.parent)
+    small_unet.with_suffix(".json").write_text(json.dumps({"sha256": sha256(small_unet)}))
+    before = {path: path.read_bytes() for path in small_unet.parent.glob("*.*")}
+    named = [flag.replace("net", small_unet.stem) if flag.startswith("net.") else flag for flag in flags]
+    assert said in refused(colourization.main, *short, *named)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_table_of_scores_may_be_replaced(run, short, small_unet, tmp_path):
+    for _ in range(2):
+        status, *_ = run(colourization.main, *short, "--valid", "--checkpoint", small_unet,
+                         "--metrics", tmp_path / "scores.json")
+        assert status == 0
+
+
+def test_the_state_of_a_training_without_weights_is_not_overwritten(tmp_path):
+    """A training that was stopped in its first epoch has a state and no weights yet."""
+    path = tmp_path / "net.pkl"
+    runs.may_begin(path, overwrite=False)
+    checkpoints.save_state(path, {})
+    with pytest.raises(UserError) as error:
+        runs.may_begin(path, overwrite=False)
+    assert "--resume" in one_line(error) and str(path) in one_line(error)
+    runs.may_begin(path, overwrite=True)
+
+
+def test_folders_that_cannot_be_written(refused, short, tmp_path, small_unet):
+    (tmp_path / "file").write_text("")
+    blocked = tmp_path / "file" / "folder"
+    assert "--outdir" in refused(colourization.main, "--valid", "--checkpoint", small_unet, "--outdir", blocked)
+    assert "--checkpoint" in refused(colourization.main, *short, "--checkpoint", blocked / "x.pkl")
+
+
+def test_a_lock_is_for_one_checkpoint(tmp_path):
+    with (training_lock(tmp_path / "a.pkl"), training_lock(tmp_path / "b.pkl"),
+          pytest.raises(UserError, match="another run is training .*a.pkl"), training_lock(tmp_path / "a.pkl")):
+        pytest.fail("locked twice")
+    with training_lock(tmp_path / "a.pkl"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    half, other = tmp_path / ".net[1].pkl.abc.tmp", tmp_path / ".net.pkl.abc.tmp"
+    half.touch(), other.touch()
+    with training_lock(tmp_path / "net[1].pkl"):
+        assert not half.exists() and other.exists()
+
+
+# What is recorded
+
+
+def test_a_run_records_its_facts_its_palette_and_its_recipe(tmp_path):
+    (tmp_path / "init.pkl").write_bytes(b"weights")
+    facts = facts_of(Architecture("UNet", 3, 4, 24), "horse", 100, tmp_path / "init.pkl")
+    assert facts == {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
+                     "init": sha256(tmp_path / "init.pkl")}
+    run, palette = Run(tmp_path / "x.pkl", tmp_path, "python ...", facts), Palette.load()
+    recipe = {"batch_size": 100, "optimizer": "adam", "learn_rate": 0.001, "schedule": "constant", "weight_decay": 0.0,
+              "label_smoothing": 0.0, "augment": (), "seed": 0, "precision": "fp32"}
+    record = run.record(Recipe(precision="fp32"), Classification(palette))
+    assert record == {**facts, **recipe, "palette_sha256": palette.sha256()}  # epochs may be added later
+    record = run.record(Recipe(precision="fp32", schedule="onecycle"), Regression())
+    assert record == {**facts, **recipe, "palette_sha256": None, "schedule": "onecycle", "epochs": 25}
+
+
+def test_pictures_of_every_epoch_and_training_from_given_weights(run, refused, short, tmp_path):
+    first = *short, "--plot", "-m", "DUNet", "--checkpoint", tmp_path / "first.pkl"
+    assert run(colourization.main, *first)[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "DUNet_train_001.png", "DUNet_valid_001.png", "training_curve.png"}
+    second = *short[2:], "--init", tmp_path / "first.pkl", "--checkpoint", tmp_path / "second.pkl"
+    assert run(colourization.main, *second)[0] == 0
+    sidecar = sidecar_of(tmp_path / "second.pkl")
+    assert sidecar["model"] == "DUNet" and sidecar["num_filters"] == 4
+    assert sidecar["init"] == sha256(tmp_path / "first.pkl")
+
+
+# Resuming
+
+
+def test_resuming(run, refused, short, tmp_path):
+    weights = tmp_path / "x.pkl"
+    flags = *short, "--schedule", "constant", "--augment", "hflip", "--checkpoint", weights
+    assert run(colourization.main, *flags, "--resume")[0] == 0  # there is nothing yet: it starts
+    status, out, _ = run(colourization.main, *flags, "--resume", "-e", 3)
+    assert status == 0 and "Epoch [2/3]" in out and "Epoch [1/3]" not in out
+    whole = *flags[:-1], tmp_path / "whole.pkl"
+    assert run(colourization.main, *whole, "-e", 3)[0] == 0
+    resumed, uninterrupted = (torch.load(path, weights_only=True) for path in (weights, tmp_path / "whole.pkl"))
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+    for other in (["-b", 50], ["-f", 8], ["-l", 0.1], ["-m", "UNet"], ["--augment", "vflip"], ["-s", 5]):
+        error = refused(colourization.main, *flags, "--resume", "-e", 4, *other)
+        assert "--resume" in error and any(name in error for name in (
+            "batch_size", "num_filters", "learn_rate", "model", "augment", "seed"))
+
+
+def test_a_training_with_the_former_grey_start_is_refused(run, refused, short, tmp_path):
+    flags = *short, "--checkpoint", tmp_path / "x.pkl"
+    assert run(colourization.main, *flags)[0] == 0
+    for began_with, status in (True, 2), (False, 0):
+        state = checkpoints.load_state(tmp_path / "x.pkl")
+        state["run"]["grey_start"] = began_with
+        checkpoints.save_state(tmp_path / "x.pkl", state)
+        found, _, error = run(colourization.main, *flags, "--resume", "-e", 2)
+        assert found == status and ("--grey_start" in error) == began_with, error
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_resuming_keeps_the_saved_precision(fast, run, refused, short, tmp_path, monkeypatch):
+    """Another machine, or a busier one, may choose another precision: it is chosen once for a training."""
+    flags = *short, "--checkpoint", tmp_path / "x.pkl"
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
+    assert run(colourization.main, *flags)[0] == 0
+    assert run(colourization.main, *flags[:-1], tmp_path / "whole.pkl", "-e", 2)[0] == 0
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: not fast)
+    status, out, error = run(colourization.main, *flags, "--resume", "-e", 2)
+    assert status == 0 and "Epoch [2/2]" in out, error
+    assert sidecar_of(tmp_path / "x.pkl")["precision"] == ("bf16" if fast else "fp32")
+    resumed, whole = (checkpoints.load(tmp_path / name)[0] for name in ("x.pkl", "whole.pkl"))
+    assert same(resumed, whole)
+    other = "fp32" if fast else "bf16"
+    assert "--precision" in refused(colourization.main, *flags, "--resume", "-e", 3, "--precision", other)
+
+
+def test_a_run_killed_between_weights_and_state_repeats_the_epoch(run, refused, short, tmp_path, monkeypatch):
+    flags = *short, "--checkpoint", tmp_path / "x.pkl", "--precision", "fp32"
+    assert run(colourization.main, *flags)[0] == 0
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_state", fail)
+        status, *_ = run(colourization.main, *flags, "--resume", "-e", 2)
+    after_two, sidecar = checkpoints.load(tmp_path / "x.pkl")
+    assert status == 2 and sidecar["epochs"] == 2
+    status, out, _ = run(colourization.main, *flags, "--resume", "-e", 2)
+    assert status == 0 and "Epoch [2/2]" in out
+    assert same(checkpoints.load(tmp_path / "x.pkl")[0], after_two)
+
+
+def test_resuming_a_finished_training_trains_nothing(run, short, tmp_path):
+    flags = *short, "--checkpoint", tmp_path / "x.pkl"
+    assert run(colourization.main, *flags)[0] == 0
+    before = sha256(tmp_path / "x.pkl")
+    status, out, error = run(colourization.main, *flags, "--resume")
+    assert status == 0 and "Epoch" not in out and "raise --epochs" in error
+    assert sha256(tmp_path / "x.pkl") == before
+
+
+# Stopping
+
+
+def test_the_first_signal_is_a_request_and_the_second_acts_as_usual(capfd):
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with requests_to_stop() as stop:
+            assert stop() == 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop() == signal.SIGTERM and not received
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert received == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(received) == 2
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as nohup does for another one
+        with requests_to_stop() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop() == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ZeroDivisionError("a bug")])
+def test_a_bug_is_not_explained_away(error, few_horses, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+        yield
+
+    monkeypatch.setattr(runs, "train", fail)
+    run = Run(tmp_path / "x.pkl", tmp_path, "python ...", {"model": "CNN"})
+    with pytest.raises(type(error), match="a bug"):
+        train_and_save(CNN(3, 2, 24), few_horses, few_horses, replace(Recipe(), precision="fp32"),
+                       Classification(Palette.load()), run)
+    assert not list(tmp_path.iterdir())

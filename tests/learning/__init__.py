@@ -1,0 +1,1 @@
+"""Tests of ``colour/learning``, one file for one module."""

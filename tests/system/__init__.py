@@ -1,0 +1,1 @@
+"""Tests of ``colour/system``, one file for one module."""

@@ -1,0 +1,166 @@
+"""cli: streams that are closed or full, Ctrl-C at any time, names that terminals should not get."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from colour.system.cli import UserError, brief, command, one_line, warn
+from colour.system.files import ROOT
+
+SCRIPT = '''
+import sys
+from tqdm import tqdm
+from colour.system.cli import command, warn
+
+@command
+def main(argv):
+    with open("result", "w") as file:
+        print("a result")
+        warn("a warning")
+        for i in tqdm(range(3), disable=False):
+            tqdm.write(f"line {i}")
+            file.write(f"{i}\\n")
+        sys.stdin.read() if sys.stdin else None
+        print("x" * 100_000, flush=True)
+
+sys.exit(main())
+'''
+STREAMS = ["0<&-", "0</dev/null", "1>&-", "1>/dev/full", "2>&-", "2>/dev/full"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("streams", [" ".join(some) for count in (1, 2, 3)
+                                     for some in itertools.combinations(STREAMS, count)
+                                     if len({stream[0] for stream in some}) == count])
+def test_the_work_is_done_without_streams(streams, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(f"'{sys.executable}' script.py {streams}", shell=True, cwd=tmp_path, capture_output=True,
+                          text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert (tmp_path / "result").read_text() == "0\n1\n2\n"  # and nothing else: no stream's lines
+    if "1>/dev/full" in streams and "2>" not in streams:
+        assert "warning: <stdout>: No space left on device" in done.stderr
+    elif "1>" not in streams:
+        assert done.stdout.startswith("a result\nline 0\n")
+
+
+def test_python_without_a_console(tmp_path):
+    """As pythonw has it: the streams are None."""
+    (tmp_path / "script.py").write_text("import sys\nsys.stdin = sys.stdout = sys.stderr = None\n" + SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0 and (tmp_path / "result").read_text() == "0\n1\n2\n"
+
+
+def test_a_reader_that_goes_away_changes_nothing(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(f"('{sys.executable}' script.py; echo $? >status) | head -1", shell=True, cwd=tmp_path,
+                          capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.stdout == "a result\n" and (tmp_path / "status").read_text() == "0\n"
+    assert "Traceback" not in done.stderr and (tmp_path / "result").read_text() == "0\n1\n2\n"
+
+
+def interrupted(process, seen) -> tuple[int, str]:
+    """Send Ctrl-C once ``seen`` exists; return the exit status and standard error."""
+    try:
+        while not seen.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+        return process.returncode, error
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("script", ["colourization.py", "colour_regression.py", "activations.py", "load_data.py",
+                                    "colour/kmeans.py"])
+def test_interrupted_while_libraries_are_imported(script, tmp_path):
+    for library in "torch", "numpy":
+        (tmp_path / f"{library}.py").write_text("import pathlib, time\npathlib.Path('seen').touch()\ntime.sleep(60)")
+    process = subprocess.Popen([sys.executable, ROOT / script], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert interrupted(process, tmp_path / "seen") == (130, "interrupted\n")
+
+
+def test_interrupted_at_work(tmp_path):
+    """The work is left by an exception, which tidies up."""
+    code = """if True:
+        from colour.system.cli import command, exit_on_interrupt
+        exit_on_interrupt()
+        import pathlib, time
+
+        @command
+        def main(argv):
+            try:
+                pathlib.Path("seen").touch()
+                time.sleep(60)
+            finally:
+                pathlib.Path("tidy").touch()
+
+        main()"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert interrupted(process, tmp_path / "seen") == (130, "interrupted\n")
+    assert (tmp_path / "tidy").exists()
+
+
+def test_an_ignored_interrupt_stays_ignored():
+    code = """if True:
+        import os, signal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a script
+        from colour.system.cli import command, exit_on_interrupt
+        exit_on_interrupt()
+        os.kill(os.getpid(), signal.SIGINT)
+        command(lambda argv: os.kill(os.getpid(), signal.SIGINT))()
+        print("done")"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_importing_cli_is_quick_and_changes_nothing():
+    code = """if True:
+        import signal, sys
+        streams, handler = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGINT)
+        import colour.system.cli
+        assert (sys.stdout, sys.stderr) == streams and signal.getsignal(signal.SIGINT) is handler
+        assert not {"torch", "numpy", "PIL", "tqdm"} & sys.modules.keys()"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+CONTROLS = "".join(map(chr, (*range(32), *range(127, 160))))
+
+
+def test_control_characters_never_reach_the_terminal(capsys):
+    name = f"a{CONTROLS}\u202eb.jpg"  # the last one turns the direction of text
+
+    @command
+    def main(argv):
+        print(f"name: {name}")
+        warn(f"name: {name}")
+        raise UserError(f"there is no {name}")
+
+    with pytest.raises(SystemExit) as end:
+        main([])
+    out, err = capsys.readouterr()
+    assert end.value.code == 2
+    assert not set(out) & set(CONTROLS) - set("\n\r\t")
+    assert not set(err) & set(CONTROLS + "\u202e") - {"\n"}
+    assert [line.partition(":")[0] for line in err.splitlines()] == ["warning", "error"]
+
+
+def test_one_line():
+    assert one_line("größe  \U0001f40e.jpg") == "größe  \U0001f40e.jpg"
+    assert one_line("a\n\x1b[31m\udcff") == r"a\n\x1b[31m\udcff"
+    assert brief(ValueError("several\n  lines")) == "several lines" and brief(ValueError()) == "ValueError"
+
+
+def test_streams_are_put_back(capsys):
+    before = sys.stdout, sys.stderr
+    assert command(lambda argv: print("here"))([]) == 0
+    assert (sys.stdout, sys.stderr) == before and capsys.readouterr().out == "here\n"

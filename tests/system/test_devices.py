@@ -1,0 +1,155 @@
+"""What a training is computed in, and the memory that it keeps."""
+
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from colour.learning.task import Classification
+from colour.learning.training import Recipe, train
+from colour.palette import Palette
+from colour.system import devices
+from colour.system.files import ROOT
+from colourization import UNet, main
+from tests.helpers import needs_gpu
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("milliseconds, fast", [({torch.float32: 2, torch.bfloat16: 1}, True),
+                                                ({torch.float32: 1, torch.bfloat16: 1}, False),
+                                                ({torch.float32: 1, torch.bfloat16: 2}, False)])
+def test_a_cpu_is_timed(milliseconds, fast, monkeypatch):
+    monkeypatch.setattr(F, "conv2d", lambda x, weight, padding: time.sleep(milliseconds[x.dtype] / 1000))
+    threads = torch.get_num_threads()
+    assert devices.has_fast_bf16(CPU) == fast
+    assert torch.get_num_threads() == threads
+
+
+def test_the_answer_is_always_the_same():
+    assert len({devices.has_fast_bf16(CPU) for _ in range(5)}) == 1
+
+
+def test_bfloat16_learns_what_float32_learns(few_horses):
+    losses = {}
+    for precision in "fp32", "bf16":
+        torch.manual_seed(0)
+        network = UNet(3, 4, 24)
+        recipe = Recipe(epochs=2, batch_size=10, learn_rate=0.002, precision=precision)
+        *_, state = train(network, few_horses, few_horses[:10], recipe, Classification(Palette.load()))
+        losses[precision] = [epoch["loss"] for epoch in state["history"]]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
+    assert losses["fp32"][1] < losses["fp32"][0]
+
+
+@pytest.mark.parametrize("precision, fast, expected", [("auto", True, "bf16"), ("auto", False, "fp32"),
+                                                       ("bf16", False, "bf16"), ("fp32", True, "fp32")])
+def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expected, short, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
+    run(main, *short, "--precision", precision, "--checkpoint", tmp_path / "a.pkl")
+    assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
+
+
+@needs_gpu
+def test_a_replayed_step_does_what_the_step_does():
+    devices.pick_device(gpu=True)
+    network = UNet(3, 8, 24).cuda()
+
+    def step(grey, nothing):
+        network.zero_grad()
+        loss = network(grey).square().mean()
+        loss.backward()
+        return loss.detach()
+
+    replay = devices.replayed(step, torch.device("cuda"), list(network.parameters()))
+    for pictures in 4, 4, 4, 3, 4, 3, 3:
+        grey, before, results = torch.rand(pictures, 1, 32, 32, device="cuda"), deepcopy(network.state_dict()), []
+        for function in step, replay:
+            network.load_state_dict(before)
+            loss = function(grey, None)
+            results.append([loss.clone(), *(one.clone() for one in network.buffers()),
+                            *(parameter.grad.clone() for parameter in network.parameters())])
+        assert all(map(torch.equal, *results))
+
+
+GROUPS = {  # what is in proc/self/cgroup, the files below sys/fs/cgroup, the CPUs
+    "version 2": ("0::/\n", {"cpu.max": "150000 100000\n"}, 1),
+    "three CPUs": ("0::/a/b\n", {"a/b/cpu.max": "350000 100000\n"}, 3),
+    "less than one": ("0::/\n", {"cpu.max": "5000 100000\n"}, 1),
+    "a group above": ("0::/a/b/c\n", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000",
+                                     "a/b/c/cpu.max": "700000 100000"}, 2),
+    "no limit": ("0::/a\n", {"cpu.max": "max 100000\n", "a/cpu.max": "max 100000\n"}, 8),
+    "version 1": ("7:memory:/a\n4:cpu,cpuacct:/a\n", {"cpu/a/cpu.cfs_quota_us": "400000\n",
+                                                       "cpu/a/cpu.cfs_period_us": "100000\n"}, 4),
+    "seen from inside": ("4:cpuacct,cpu:/docker/1f\n1:name=systemd:/docker/1f\n0::/system.slice\n",
+                         {"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 2),
+    "no limit in version 1": ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    "other controllers": ("4:cpuset:/\n", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    "nonsense": ("none\n", {"cpu.max": "many"}, 8),
+    "nonsense in a file": ("0::/\n", {"cpu.max": "many\n"}, 8),
+    "another system": (None, {}, 8),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_threads_follow_the_quota(name, tmp_path, monkeypatch):
+    groups, files, cpus = GROUPS[name]
+    for path, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{file}": text for file, text in files.items()
+                                                         }}.items():
+        if content is not None:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(content)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert devices.usable_cpus(tmp_path) == cpus
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
+    assert devices.usable_cpus(tmp_path) == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert devices.usable_cpus(tmp_path) == cpus
+
+
+def test_picking_a_device_limits_the_threads(monkeypatch):
+    with devices.threads(6):
+        monkeypatch.setattr(devices, "usable_cpus", lambda: 2)
+        devices.pick_device(gpu=False)
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(devices, "usable_cpus", lambda: 4)  # never more than OMP_NUM_THREADS asks for
+        devices.pick_device(gpu=False)
+        assert torch.get_num_threads() == 2
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError), devices.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ValueError
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have no such setting")
+def test_freed_memory_is_kept_for_the_next_step():
+    code = """if True:
+        import resource, torch
+        from colour.system.devices import pick_device
+        from colour.palette import Palette
+        from colour.learning.task import Classification
+        from colour.learning.training import PictureSet, Recipe, train
+        from colourization import UNet
+
+        pick_device(gpu=False)
+        pictures = PictureSet(torch.zeros(500, 3, 32, 32, dtype=torch.uint8),
+                              torch.zeros(500, 32, 32, dtype=torch.uint8))
+        for _ in train(UNet(3, 32, 24), pictures, pictures, Recipe(epochs=4, batch_size=250),
+                       Classification(Palette.load())):
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"""
+    counts = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    faults = [int(count) for count in counts.split()]
+    assert min(after - before for before, after in itertools.pairwise(faults)) < faults[0] / 10
