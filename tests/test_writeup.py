@@ -11,8 +11,8 @@ from torch import nn
 
 from activations import capture
 from colour.jobs.flags import recipe_of
+from colour.learning.pictures import PictureSet
 from colour.learning.task import Regression
-from colour.learning.training import PictureSet
 from colour.palette import Palette
 from colour.system.files import ROOT
 from colour_regression import RegressionCNN
@@ -60,7 +60,7 @@ def test_every_generated_file_is_used_and_every_used_file_exists():
 
 def test_the_table_of_layers_is_that_of_the_network():
     network = RegressionCNN(3, 32)
-    outputs = capture(network, torch.zeros(1, 1, 32, 32))
+    _, outputs = capture(network, torch.zeros(1, 1, 32, 32))
     weights = {name: module.weight for name, module in network.named_modules()
                if getattr(module, "weight", torch.zeros(0)).dim() == 4}
     rows = re.findall(r"(?m)^(\d) & \\block\{(\w+)\} & (\d+) & \$3\\times3\\times(\d+)\$ & ([^&]*) & "

@@ -19,9 +19,9 @@ def make(values: Values, horses: Horses) -> None:
     grey = grey_of(rgb)
     for stem in "cnn", "unet":
         network, _ = load_shipped(f"{stem}_k3_f32", horses.palette)
-        for block, maps in capture(network, grey[CLOSE_UP]).items():
+        for block, maps in capture(network, grey[CLOSE_UP])[1].items():
             save_row(f"act_{stem}_{block}", tiles(maps, horses.palette if block == "finalconv" else None), scale=3)
-        maps = capture(network, grey)
+        _, maps = capture(network, grey)
         for block in "upconv2", "finalconv":
             values.put(f"detail.{stem}.{block}", 100 * detail(maps[block], grey), ".0f")
     for index in CLOSE_UP:
