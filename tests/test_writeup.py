@@ -58,23 +58,45 @@ def test_every_generated_file_is_used_and_every_used_file_exists():
     assert {name for name in names if name.startswith("strip_")} == strips
 
 
-def test_the_table_of_layers_is_that_of_the_network():
-    network = RegressionCNN(3, 32)
-    outputs = capture(network, torch.zeros(1, 1, 32, 32))
-    weights = {name: module.weight for name, module in network.named_modules()
-               if getattr(module, "weight", torch.zeros(0)).dim() == 4}
-    rows = re.findall(r"(?m)^(\d) & \\block\{(\w+)\} & (\d+) & \$3\\times3\\times(\d+)\$ & ([^&]*) & "
-                      r"\$(\d+)\\times(\d+)\\times(\d+)\$ & ([\d,]+)", BODY)
-    assert [row[1] for row in rows] == list(outputs)
-    assert len(rows) == len(weights)
-    for (_, block, filters, channels, _, height, width, depth, count), weight in zip(rows, weights.values()):
-        assert weight.shape == (int(filters), int(channels), 3, 3) and f"{weight.numel():,}" == count
-        assert outputs[block].shape == (1, int(depth), int(height), int(width))
-    total = sum(weight.numel() for weight in weights.values())
-    assert f"{total:,}" in BODY
-    for name, said in re.findall(r"(?s)\\texttt\{(CNN|UNet)\} has ([\d,]+) weights", BODY):
-        parameters = MODELS[name](3, 32, 24).parameters()
-        assert f"{sum(weight.numel() for weight in parameters if weight.dim() == 4):,}" == said
+def test_the_questions_of_the_sheet_are_answered_in_its_order():
+    sheet = (ROOT / "tests" / "assignment" / "SHEET.md").read_text()
+    parts = re.findall(r"(?ms)^### ([A-G])\. (.*?)(?=^##)", sheet)
+    asked = [f"{letter}.{number}" for letter, text in parts for number in re.findall(r"(?m)^(\d)\. ", text)]
+    assert [letter for letter, _ in parts] == re.findall(r"\\section\*\{([A-G])\\quad", BODY) == list("ABCDEFG")
+    assert asked == re.findall(r"\\question\{([A-G]\.\d)", BODY) and len(asked) > 9
+
+
+# Channels into and out of each convolution, by hand from the sheet; 32 filters
+CHANNELS = {"RegressionCNN": [(1, 32), (32, 64), (64, 64), (64, 32), (32, 3), (3, 3)],
+            "CNN": [(1, 32), (32, 64), (64, 64), (64, 32), (32, 24), (24, 24)],
+            "UNet": [(1, 32), (32, 64), (64, 64), (64 + 64, 32), (32 + 32, 24), (24 + 1, 24)]}
+
+
+def rows_of(table: str) -> list[list[str]]:
+    text = (GENERATED / f"table_{table}.tex").read_text()
+    return [re.split(r" *& *", line.removesuffix(r" \\")) for line in text.splitlines() if "&" in line][1:]
+
+
+def test_weights_and_biases_are_those_of_the_sheet():
+    *blocks, whole = rows_of("layers")
+    for (into, out), (_, filters, size, _, _, weights, biases) in zip(CHANNELS["RegressionCNN"], blocks, strict=True):
+        assert size == rf"$3\times3\times{into}$" and weights == f"{9 * into * out:,}" and filters == biases == str(out)
+    assert whole[-2:] == [f"{9 * sum(into * out for into, out in CHANNELS['RegressionCNN']):,}",
+                          str(sum(out for _, out in CHANNELS["RegressionCNN"]))]
+    for name, *numbers in rows_of("counts"):
+        channels = CHANNELS["CNN" if "CNN" in name else "UNet"]
+        counts = (9 * sum(into * out for into, out in channels), sum(out for _, out in channels),
+                  2 * sum(out for _, out in channels[:-1]))
+        assert numbers == [f"{count:,}" for count in (*counts, sum(counts))]
+
+
+def test_sizes_of_layers_are_those_of_the_network():
+    outputs = capture(RegressionCNN(3, 32), torch.zeros(1, 1, 32, 32))
+    rows = rows_of("layers")[:-1]
+    assert [re.findall(r"\w+", row[0])[-1] for row in rows] == list(outputs)
+    for row, output in zip(rows, outputs.values()):
+        depth, height, width = output.shape[1:]
+        assert row[4] == rf"${height}\times{width}\times{depth}$"
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -222,8 +244,9 @@ def test_the_two_parts_of_the_squared_error():
         rgb = images.double() / 256
         error = network.eval()(rgb.mean(dim=1, keepdim=True).float()).double() - rgb
     brightness = error.mean(dim=1, keepdim=True).expand_as(error)
-    assert figures["error.brightness"] == pytest.approx(float(brightness.square().mean()), rel=1e-4)
-    assert figures["error.colour"] == pytest.approx(float((error - brightness).square().mean()), rel=1e-4)
+    parts = {"brightness": brightness, "colour": error - brightness}
+    for key, part in parts.items():
+        assert 10 ** (-figures[key] / 10) == pytest.approx(float(part.square().mean()), rel=1e-4)
 
 
 def test_the_readme_has_the_figures_of_the_study():
