@@ -71,10 +71,11 @@ def table_of_scores(values: Values) -> None:
         cells = (values.cells(prefix, key) + values.cells(f"handout.{prefix}", key) for prefix, key in columns)
         return [title, *itertools.chain(*cells), *values.cells(name, "colourfulness")]
 
-    groups = "most probable (dB)", "mean (dB)", "loss", r"accuracy (\%)"
+    groups = "most probable", "mean", "loss", r"accuracy (\%)"
     shipped = [row(rf"{TITLES[stem]}, $f={filters}$", f"{stem}_k3_f{filters}")
                for stem, filters in (name.rsplit("_k3_f", 1) for name in WEIGHTS)]
     save_table("scores", "l" + 4 * r"r@{\enspace}>{\color{black!55}}r" + "r", [
+        r" & \multicolumn{4}{c}{colour (dB)} \\",
         ["", *(rf"\multicolumn{{2}}{{c}}{{{group}}}" for group in groups), ""],
         ["", *(4 * ["ours", "2018"]), "colourfulness"], RULE,
         row("all grey: the input", "allgrey"), row("by a pixel's grey alone", "bylevel"), RULE, *shipped, RULE,

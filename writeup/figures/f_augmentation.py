@@ -15,7 +15,7 @@ TITLES = {
     "vflip": "flip upside down",
     "hshift": "shift sideways",
     "vshift": "shift up or down",
-    "pretrained": "other nine classes first",
+    "pretrained": "other nine categories first",
 }
 
 
