@@ -17,7 +17,7 @@ from writeup.figures import common
 from writeup.figures.common import GENERATED, RULE, Horses, Values, code, load_shipped, save_row, save_table
 
 NETWORKS = ("cnn", "unet", "dunet")
-FILTERS = {r"$3\times3$": (3, 0), r"$5\times5$": (5, 0), r"$3\times3$, dilation 1": (3, 1)}  # size, dilation
+FILTERS = {"plain": (3, 0), "large": (5, 0), "dilated": (3, 1)}  # size, dilation
 MIDDLE = range(32, 36)  # of pictures of 64x64: all places in a square of 4x4, which is one unit of the middle layer
 PIXEL = 33  # of these, the one whose gradient is drawn; it sees most
 SCALE = 8  # of that drawing
@@ -71,8 +71,9 @@ def counts(values: Values, colours: int) -> None:
         network = UNet(3, 32, colours)
         conv = network.rfconv[0] = MyDilatedConv2d(64, 64, size, dilation)
         seen, whole = formula(network)["rfconv"][0], common.parameters(network)
-        values.put(f"filter.{size}.{dilation}.seen", seen)
-        rows.append([name, f"{size * size}", f"{conv.weight.numel():,}", str(conv.bias.numel()),
+        values.put(f"seen.{name}", seen)
+        title = rf"${size}\times{size}$" + (f", dilation {dilation}" if dilation else "")
+        rows.append([title, str(size * size), f"{conv.weight.numel():,}", str(conv.bias.numel()),
                      f"{sum(whole[:2]):,}", rf"${span(conv)}\times{span(conv)}$", rf"${seen}\times{seen}$"])
     save_table("filters", "lrrrrcc", [
         ["", r"\multicolumn{3}{c}{of \texttt{rfconv}}", "of the", r"\multicolumn{2}{c}{each unit sees}"],
@@ -138,7 +139,7 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
         v["rf.rfconv.gain"] == v["rf.upconv1.gain"] > max(
             v[f"rf.{block}.gain"] for block in ("downconv1", "downconv2", "upconv2", "finalconv")))
     yield "D: a dilated 3x3 filter sees as far as a 5x5 one, and further than a 3x3 one", (
-        v["filter.3.1.seen"] == v["filter.5.0.seen"] > v["filter.3.0.seen"])
+        v["seen.dilated"] == v["seen.large"] > v["seen.plain"])
     yield "D: dilation adds no weights and no biases", v["DUNet.weights"] == v["UNet.weights"]
     for dilated, plain in ("dunet_k3_f32", "unet_k3_f32"), ("dunet_e25", "unet_e25"):
         yield f"G: {dilated} and {plain} are alike in accuracy, loss and colour", (
