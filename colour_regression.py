@@ -14,21 +14,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour.data.datasets import category_name
 from colour.jobs import flags, results
-from colour.jobs.checkpoints import Architecture, load_network, new_weights, shipped_weights
-from colour.jobs.runs import Run, command_line, facts_of, train_and_save
+from colour.jobs.checkpoints import load_network, shipped_weights
+from colour.jobs.runs import command_line, train_from_flags
+from colour.learning.pictures import load_sets
 from colour.learning.task import Regression
-from colour.learning.training import load_sets
 from colour.system.cli import Parser, command, folder_for
 from colour.system.devices import pick_device
 from colourization import MyConv2d
 
 
 class RegressionCNN(nn.Module):
-    """Map grey (N, 1, H, W) to RGB (N, 3, H, W); H and W must be multiples of 4."""
+    """Map grey (N, 1, H, W) to RGB (N, 3, H, W), its three outputs; H and W must be multiples of 4."""
 
-    def __init__(self, kernel: int, num_filters: int):
+    def __init__(self, kernel: int, num_filters: int, num_outputs: int = 3):
         super().__init__()
         f, padding = num_filters, kernel // 2
         self.downconv1 = nn.Sequential(
@@ -40,8 +39,9 @@ class RegressionCNN(nn.Module):
         self.upconv1 = nn.Sequential(
             nn.Conv2d(2 * f, f, kernel, padding=padding), nn.Upsample(scale_factor=2), nn.BatchNorm2d(f), nn.ReLU())
         self.upconv2 = nn.Sequential(
-            nn.Conv2d(f, 3, kernel, padding=padding), nn.Upsample(scale_factor=2), nn.BatchNorm2d(3), nn.ReLU())
-        self.finalconv = MyConv2d(3, 3, kernel)
+            nn.Conv2d(f, num_outputs, kernel, padding=padding), nn.Upsample(scale_factor=2),
+            nn.BatchNorm2d(num_outputs), nn.ReLU())
+        self.finalconv = MyConv2d(num_outputs, num_outputs, kernel)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.downconv1(x)
@@ -52,13 +52,13 @@ class RegressionCNN(nn.Module):
         return self.finalconv(x)
 
 
-MODELS = {"RegressionCNN": lambda kernel, num_filters, num_outputs: RegressionCNN(kernel, num_filters)}
+MODELS = {"RegressionCNN": RegressionCNN}
 
 
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     assignment = parser.add_argument_group("flags of the assignment")
-    flags.add_network_flags(assignment)
+    flags.add_network_flags(assignment, list(MODELS), palette=False)
     assignment.add_argument("--checkpoint", metavar="FILE",
                             help="weights to score (default: weights/regression_cnn_k3_f32.pkl), or the file that "
                                  "training writes after every epoch (default: outputs/regression_cnn_k<K>_f<F>.pkl)")
@@ -75,35 +75,24 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int | None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
-    job = flags.chosen_job({"--train": args.train, "--image": args.image}, default="--valid", metrics=args.metrics)
-    task = Regression(args.keep_grey)
+    job = flags.chosen_job({"train": args.train, "image": args.image}, default="valid")
+    results.check_metrics(args.metrics, job)
     outdir = folder_for(args.outdir, "--outdir")
-    asked = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
+    task = Regression(args.keep_grey)
+    sizes = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
 
-    if job != "--train":
-        path = Path(args.checkpoint or shipped_weights("RegressionCNN", args.kernel, args.num_filters))
-        network, architecture, _ = load_network(path, MODELS, task, **asked)
-        network.to(device)
-    if job == "--image":
+    if job == "train":
+        return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
+    weights = args.checkpoint or shipped_weights("RegressionCNN", args.kernel, args.num_filters)
+    network, architecture, _ = load_network(weights, MODELS, task, **sizes)
+    network.to(device)
+    if job == "image":
         from colour.jobs import photos
 
         return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
-
     train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
-    if job == "--valid":
-        picture = outdir / "regression_output.png"
-        return results.score(network, task, path.stem, train_set, valid_set, picture, args.metrics)
-
-    torch.manual_seed(args.seed)
-    if args.init:
-        network, architecture, _ = load_network(args.init, MODELS, task, **asked)
-    else:
-        architecture = Architecture("RegressionCNN", args.kernel or 3, args.num_filters or 32, task.num_outputs)
-        network = architecture.build(MODELS)
-    facts = facts_of(architecture, category_name(args.category, args.data), args.holdout, args.init)
-    checkpoint = Path(args.checkpoint or new_weights(architecture))
-    run = Run(checkpoint, outdir, command_line(__file__, argv), facts, args.resume, args.overwrite, args.plot)
-    train_and_save(network, train_set, valid_set, flags.recipe_of(args), task, run)
+    picture = outdir / "regression_output.png"
+    return results.score(network, task, Path(weights).stem, train_set, valid_set, picture, args.metrics)
 
 
 if __name__ == "__main__":

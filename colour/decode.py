@@ -3,6 +3,7 @@
 import torch
 
 from colour.palette import Palette
+from colour.pixels import grey_of
 
 TEMPERATURE = 0.38  # Zhang, Isola and Efros 2016, "Colorful Image Colorization", section 2.3
 
@@ -53,7 +54,7 @@ def keep_grey(rgb: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
     Where the shifted colour leaves [0, 1], its chroma (the deviation from grey) shrinks just enough to fit: this
     keeps both hue and grey, which clipping would not.
     """
-    chroma = rgb - rgb.mean(dim=1, keepdim=True)
+    chroma = rgb - grey_of(rgb)
     tiny = torch.finfo(chroma.dtype).tiny  # avoids dividing by 0 where there is no chroma
     above = chroma.amax(dim=1, keepdim=True).clamp(min=tiny)
     below = chroma.amin(dim=1, keepdim=True).neg().clamp(min=tiny)

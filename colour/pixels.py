@@ -14,3 +14,8 @@ def to_rgb(images: Pixels) -> Pixels:
 def grey_of(rgb: torch.Tensor) -> torch.Tensor:
     """Return the grey input (N, 1, H, W) of RGB (N, 3, H, W): the mean of the channels."""
     return rgb.mean(dim=1)[..., None].permute(0, 3, 1, 2)  # strides of channels last, which torch.cat would copy to
+
+
+def grey_level(images: torch.Tensor) -> torch.Tensor:
+    """Return the grey (N, H, W) of bytes (N, 3, H, W) as a whole number from 0 to 255, rounded down."""
+    return images.sum(dim=1) // 3  # torch sums bytes as int64

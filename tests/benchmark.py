@@ -24,11 +24,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from colour.learning.pictures import PictureSet, load_sets
+from colour.learning.speed import has_fast_bf16
 from colour.learning.task import Classification
-from colour.learning.training import PictureSet, Recipe, load_sets, train
+from colour.learning.training import Recipe, train
 from colour.palette import Palette
 from colour.system.cli import Parser, command, number
-from colour.system.devices import has_fast_bf16, pick_device
+from colour.system.devices import pick_device
 from colour.system.files import ROOT
 from colourization import CNN, DilatedUNet, UNet
 from load_data import load_horses

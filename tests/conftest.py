@@ -57,7 +57,7 @@ def few_horses():
     """The first 150 training horses with their labels, a ``PictureSet``. Do not change it."""
     import torch
 
-    from colour.learning.training import PictureSet
+    from colour.learning.pictures import PictureSet
     from colour.palette import Palette
     from load_data import load_horses
 

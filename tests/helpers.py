@@ -31,7 +31,7 @@ def one_line(error) -> str:
 def make_network(model: str, kernel: int = 3, num_filters: int = 4, num_colours: int = 24) -> nn.Module:
     """Return a network in eval mode, always the same, with running means and variances as after a training."""
     torch.manual_seed(0)
-    network = NETWORKS[model](kernel, num_filters, num_colours)
+    network = NETWORKS[model](kernel, num_filters, 3 if model in colour_regression.MODELS else num_colours)
     for name, value in network.named_buffers():
         if name.endswith("running_mean"):
             value.normal_()

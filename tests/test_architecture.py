@@ -111,7 +111,6 @@ class ResUNet(nn.Module):
 @pytest.fixture
 def res_unet(monkeypatch):
     monkeypatch.setitem(colourization.MODELS, "ResUNet", ResUNet)
-    monkeypatch.setitem(activations.NETWORKS, "ResUNet", ResUNet)  # which is made of MODELS
 
 
 def test_a_new_network_works_everywhere(res_unet, run, short, tmp_path):

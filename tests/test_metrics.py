@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from colour.learning.baselines import baselines
+from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Classification
-from colour.learning.training import load_sets
-from colour.metrics import Scores, baselines, colourfulness, table
+from colour.metrics import Scores, colourfulness, table
 from colour.palette import Palette
 
 PALETTE = Palette(np.random.default_rng(0).random((9, 3)) * 255 / 256)
@@ -121,7 +122,7 @@ def test_baselines_against_loops():
     valid_images, valid_labels = pictures(270, seed=2)  # more than are scored at a time
     valid_images[0, :, :, 0] = torch.tensor([1, 130, 160, 255], dtype=torch.uint8)  # levels that training lacks
     valid_labels = torch.from_numpy(PALETTE.labels(valid_images.numpy()))
-    rows = baselines(images, labels, valid_images, valid_labels, PALETTE)
+    rows = baselines(PictureSet(images, labels), PictureSet(valid_images, valid_labels), PALETTE)
 
     counts, colours = np.zeros((256, 9), int), [[] for _ in range(256)]
     for picture, answer in zip(images.permute(0, 2, 3, 1).tolist(), labels.tolist(), strict=True):
@@ -154,7 +155,7 @@ def test_baselines_against_loops():
     grey = rows["all-grey picture"]
     assert grey["psnr"] == pytest.approx(-10 * math.log10(truth.double().var(dim=1, correction=0).mean()))
     assert grey["colour"] == pytest.approx(grey["psnr"]) and grey["colourfulness"] == 0 and "acc" not in grey
-    assert baselines(images, None, valid_images, None, None) == {
+    assert baselines(PictureSet(images), PictureSet(valid_images), None) == {
         "all-grey picture": grey, "mean colour per grey level": by_level}
 
 
@@ -162,7 +163,7 @@ def test_baselines_of_the_horses():
     """What the README states of the test horses."""
     task = Classification(Palette.load())
     train_set, valid_set = load_sets("horse", None, None, torch.device("cpu"), task)
-    rows = baselines(train_set.images, train_set.labels, valid_set.images, valid_set.labels, task.palette)
+    rows = baselines(train_set, valid_set, task.palette)
     assert rows["all-grey picture"]["colour"] == pytest.approx(22.74, abs=0.005)
     assert 22.74 < rows["mean colour per grey level"]["colour"] < rows["palette ceiling"]["colour"]
     assert rows["most frequent colour per grey level"]["acc"] == pytest.approx(0.615, abs=0.0005)
@@ -173,14 +174,14 @@ def test_baselines_of_the_horses():
 
 def test_table():
     row = {"psnr": 23.0103, "colour": 24.5, "colourfulness": 12.34, "true_colourfulness": 34.56}
-    rows = {"grey": row, "palette ceiling": {**row, "acc": 1.0}, "UNet": {**row, "acc": 0.6}}
+    rows = {"grey": row, "UNet": {**row, "acc": 0.6}, "palette ceiling": {**row, "acc": 1.0}}
     assert table(rows) == (
         "                 accuracy      PSNR    colour  colourfulness\n"
         "grey                    -  23.01 dB  24.50 dB           12.3\n"
         "UNet                60.0%  23.01 dB  24.50 dB           12.3\n"
         "palette ceiling    100.0%  23.01 dB  24.50 dB           12.3\n"
         "true pictures           -         -         -           34.6")
-    assert list(rows) == ["grey", "palette ceiling", "UNet"]
+    assert list(rows) == ["grey", "UNet", "palette ceiling"]
     assert table({"RegressionCNN": {**row, "psnr": math.inf}}) == (
         "                 PSNR    colour  colourfulness\n"
         "RegressionCNN  inf dB  24.50 dB           12.3\n"
@@ -189,5 +190,5 @@ def test_table():
 
 def test_the_widest_table_fits_a_terminal():
     images, labels = pictures(3, seed=0)
-    rows = baselines(images, labels, images, labels, PALETTE)
+    rows = baselines(PictureSet(images, labels), PictureSet(images, labels), PALETTE)
     assert max(map(len, table(rows).splitlines())) <= 90

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from colour.learning.training import PictureSet
+from colour.learning.pictures import PictureSet
 from colour.system.cli import UserError
 from writeup import augmentation
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from colour.jobs.checkpoints import load_network
+from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Classification, Regression
-from colour.learning.training import PictureSet, evaluate, load_sets
+from colour.learning.training import evaluate
 from colour.palette import Palette
 from colour.system.files import ROOT, sha256
 from tests.helpers import NETWORKS

@@ -11,8 +11,8 @@ from torch import nn
 
 from activations import capture
 from colour.jobs.flags import recipe_of
+from colour.learning.pictures import PictureSet
 from colour.learning.task import Regression
-from colour.learning.training import PictureSet
 from colour.palette import Palette
 from colour.system.files import ROOT
 from colour_regression import RegressionCNN
@@ -91,7 +91,7 @@ def test_weights_and_biases_are_those_of_the_sheet():
 
 
 def test_sizes_of_layers_are_those_of_the_network():
-    outputs = capture(RegressionCNN(3, 32), torch.zeros(1, 1, 32, 32))
+    _, outputs = capture(RegressionCNN(3, 32), torch.zeros(1, 1, 32, 32))
     rows = rows_of("layers")[:-1]
     assert [re.findall(r"\w+", row[0])[-1] for row in rows] == list(outputs)
     for row, output in zip(rows, outputs.values()):

@@ -23,8 +23,9 @@ from colour.data.cifar10 import HORSE, load_cifar10
 from colour.jobs import plots
 from colour.jobs.runs import progress_bar
 from colour.learning.augment import NAMES
+from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Classification
-from colour.learning.training import PictureSet, Recipe, load_sets, train
+from colour.learning.training import Recipe, train
 from colour.palette import Palette
 from colour.system.cli import Parser, UserError, command, folder_for, number
 from colour.system.devices import pick_device

@@ -9,44 +9,33 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from colour.learning.task import Task
-from colour.palette import DEFAULT, MAX_COLOURS
+from colour.learning.networks import KERNEL, NUM_FILTERS, Architecture, output_layer
+from colour.learning.task import Classification, Decoding, Regression, Task
+from colour.palette import DEFAULT, MAX_COLOURS, Palette
 from colour.system.cli import UserError, warn
 from colour.system.files import ROOT, atomic_write, sha256
 from colour.system.untrusted import load_torch
 
 PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f64_all.pkl"  # have seen more than horses
 MAX_SIDECAR_BYTES = 1 << 25
+MAX_SIZE = 4096  # of the numbers that a sidecar states
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before each name
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-
-class Architecture(NamedTuple):
-    """Say which network a file holds: its name, and the arguments that build it."""
-
-    model: str
-    kernel: int
-    num_filters: int
-    num_outputs: int
-
-    def build(self, networks: dict) -> nn.Module:
-        return networks[self.model](self.kernel, self.num_filters, self.num_outputs)
 
 
 def shipped_weights(model: str, kernel: int | None = None, num_filters: int | None = None) -> Path:
     """Return the path of the weights in weights/ that are used when no checkpoint is given."""
     name = re.sub("(?<=[a-z])(?=[A-Z])", "_", model).lower()  # RegressionCNN: regression_cnn
-    return ROOT / "weights" / f"{name}_k{kernel or 3}_f{num_filters or 32}.pkl"
+    return ROOT / "weights" / f"{name}_k{kernel or KERNEL}_f{num_filters or NUM_FILTERS}.pkl"
 
 
 def palette_of(path: str | Path | None) -> Path:
     """Return the palette in colour/ that the sidecar of weights names; the default one if there is none."""
-    name = _load_sidecar(Path(path), warn=lambda message: None).get("palette") if path else None
+    name = _load_sidecar(Path(path), quiet=True).get("palette") if path else None
     palette = ROOT / str(name)
     return palette if palette.parent == DEFAULT.parent and palette.is_file() else DEFAULT
 
@@ -62,6 +51,11 @@ def sidecar_path(path: str | Path) -> Path:
 
 def state_path(path: str | Path) -> Path:
     return _beside(path, ".state.pt")
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Return the files that a training with this checkpoint writes: weights, sidecar and state."""
+    return [Path(path), sidecar_path(path), state_path(path)]
 
 
 def _beside(path: str | Path, suffix: str) -> Path:
@@ -110,7 +104,8 @@ def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> N
         file.write(json.dumps({**sidecar, "sha256": sha256(path)}, indent=1).encode() + b"\n")
 
 
-def _load_sidecar(path: Path, warn=warn) -> dict:
+def _load_sidecar(path: Path, quiet: bool = False) -> dict:
+    """Read the sidecar of the weights at ``path``, {} if it has none; one that is damaged or of others is ignored."""
     sidecar = sidecar_path(path)
     if not sidecar.is_file() or not path.is_file():
         return {}
@@ -123,12 +118,14 @@ def _load_sidecar(path: Path, warn=warn) -> dict:
         if any(len(str(contents.get(name))) > 1000 for name in ("model", "palette")):  # messages quote these
             raise ValueError("too long")
     except (ValueError, RecursionError):  # JSON and text decoding errors are ValueErrors
-        warn(f"{sidecar} is damaged: ignored")
-        return {}
-    if contents.get("sha256") != sha256(path):
-        warn(f"{sidecar} was written for other weights than {path.name}: ignored")
-        return {}
-    return contents
+        fault = f"{sidecar} is damaged: ignored"
+    else:
+        if contents.get("sha256") == sha256(path):
+            return contents
+        fault = f"{sidecar} was written for other weights than {path.name}: ignored"
+    if not quiet:
+        warn(fault)
+    return {}
 
 
 def _save_torch(path: str | Path, contents) -> None:
@@ -147,73 +144,111 @@ def load_network(path: str | Path, networks: dict, task: Task | None = None, *, 
                  num_filters: int | None = None) -> tuple[nn.Module, Architecture, dict]:
     """Return the network that the weights at ``path`` belong to (eval mode, CPU), its architecture and the sidecar.
 
-    ``networks`` are the candidates: classes by name, called with kernel, num_filters and num_outputs. What is not
-    given is read off the sidecar ({} if there is none) and the weights: the network is the first whose parameters
-    have the names and shapes of the file. Raises ``UserError``, which names the flag, if something given disagrees,
-    or if the weights are not for ``task``.
+    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without one ({}) both
+    are guessed from the names and shapes in the file. Raises ``UserError``, which names the flag, if ``model``,
+    ``kernel`` or ``num_filters`` is given and disagrees, or if the weights are not for ``task``.
     """
     weights, sidecar = load(path)
-    kernel_found, filters_found, num_outputs = _sizes_of(weights, path)
-    for flag, asked, found in (("--kernel", kernel, kernel_found), ("--num_filters", num_filters, filters_found)):
-        if asked not in (None, found):
-            raise UserError(f"{flag} {asked} does not fit {path}, which has {found}: leave out {flag}")
+    sizes = _sizes_of(weights, sidecar, path)
+    for flag, given, found in ("--kernel", kernel, sizes[0]), ("--num_filters", num_filters, sizes[1]):
+        if given not in (None, found):
+            raise UserError(f"{flag} {given} does not fit {path}, which has {found}: leave out {flag}")
     if task is not None:
-        task.check(path, sidecar, num_outputs)
-    if model not in (None, sidecar.get("model", model)):
-        raise UserError(f"{path} holds a {sidecar['model']} according to its sidecar, not a {model}: "
-                        f"give --model {sidecar['model']}")
-    known = sidecar.get("model", model)
-    candidates = {name: Architecture(name, kernel_found, filters_found, num_outputs) for name in networks}
-    # Build others only if needed: students may not have written them yet.
-    tried = [known] if known in networks and not _misfit(candidates[known], networks, weights) else networks
-    misfits = {name: _misfit(candidates[name], networks, weights) for name in tried}
-    fitting = [name for name in tried if not misfits[name]]
-    if not fitting:
-        closest = known if known in networks else min(networks, key=lambda name: misfits[name][0])
-        raise _other_network(path, misfits[closest][1])
-    if known is not None and known not in fitting:
-        remedy = (f"its sidecar is wrong, remove {sidecar_path(path)}" if "model" in sidecar
-                  else f"give --model {fitting[0]}")
-        raise UserError(f"{path} does not hold a {known}: its shapes are those of a {fitting[0]}, {remedy}")
-    architecture = candidates[known or fitting[0]]
+        task.check(path, sidecar, sizes[2])
+    stated = sidecar.get("model")
+    if stated and model not in (None, stated):
+        raise UserError(f"{path} holds a {stated} according to its sidecar, not a {model}: give --model {stated}")
+    name = stated or model or _most_alike(networks, sizes, weights)
+    if name not in networks:
+        raise UserError(f"{path} holds a {name} according to its sidecar, which is none of {', '.join(networks)}: "
+                        "give other weights")
+    if difference := _differences(Architecture(name, *sizes), networks, weights):
+        if stated:
+            raise UserError(f"your {name} does not fit {path}: {difference[0]}")
+        other = _most_alike(networks, sizes, weights)
+        if not _differences(Architecture(other, *sizes), networks, weights):
+            raise UserError(f"{path} does not hold a {name}: its shapes are those of a {other}, give --model {other}")
+        raise _other_network(path, difference[0])
+    architecture = Architecture(name, *sizes)
     network = architecture.build(networks)
     network.load_state_dict(weights)
+    output_layer(network, architecture.num_outputs)
     return network.to(memory_format=torch.channels_last).eval(), architecture, sidecar
 
 
-def _sizes_of(weights: dict[str, torch.Tensor], path: str | Path) -> tuple[int, int, int]:
-    """Return kernel, filters and outputs: the first convolution has the former two, the last the latter."""
-    filters = {name: value for name, value in weights.items() if value.dim() == 4}
-    for name, value in filters.items():
-        if not value.numel():
-            raise _other_network(path, f"{name} has the shape {tuple(value.shape)}")
-    if not filters:
+def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colours: str | None, decoding: Decoding,
+                   **sizes) -> tuple[nn.Module, Architecture, Task]:
+    """Return a network as ``load_network``, its architecture and its task, whichever kind of network it is.
+
+    Regression is the task of the ``regressors``, classification that of the ``classifiers``: with the palette at
+    ``colours`` or the one that the sidecar names.
+    """
+    network, architecture, sidecar = load_network(path, {**regressors, **classifiers}, **sizes)
+    if architecture.model in regressors:
+        task = Regression(decoding.keep_grey)
+    else:
+        task = Classification(Palette.load(colours or palette_of(path)), *decoding)
+    task.check(path, sidecar, architecture.num_outputs)
+    return network, architecture, task
+
+
+def start_network(networks: dict, task: Task, init: str | None, seed: int, *, model: str | None, kernel: int | None,
+                  num_filters: int | None) -> tuple[nn.Module, Architecture]:
+    """Return the network to train, and its architecture: with the weights of the file ``init``, or random ones.
+
+    Without ``init``, ``model`` defaults to the first of ``networks``. Raises ``UserError`` as ``load_network``.
+    """
+    torch.manual_seed(seed)
+    if init:
+        network, architecture, _ = load_network(init, networks, task, model=model, kernel=kernel,
+                                                num_filters=num_filters)
+    else:
+        architecture = Architecture(model or next(iter(networks)), kernel or KERNEL, num_filters or NUM_FILTERS,
+                                    task.num_outputs)
+        network = architecture.build(networks)
+        output_layer(network, task.num_outputs)
+    return network, architecture
+
+
+def _sizes_of(weights: dict[str, torch.Tensor], sidecar: dict, path: str | Path) -> tuple[int, int, int]:
+    """Return kernel, filters and outputs: what the sidecar states, the rest by the shapes of the filters.
+
+    In the assignment's networks the first filter has kernel and filters, and the last one the outputs.
+    """
+    shapes = {name: tuple(value.shape) for name, value in weights.items() if value.dim() == 4}
+    if not shapes:
         raise _other_network(path, "it has no convolutions")
-    if len(value) > MAX_COLOURS:  # of the last one
-        raise _other_network(path, f"{name} has the shape {tuple(value.shape)}")
-    first, *_, last = [*filters.values()] * 2
-    num_filters, _, _, kernel = first.shape
+    for name, shape in shapes.items():
+        if 0 in shape:
+            raise _other_network(path, f"{name} has the shape {shape}")
+    first, last = next(iter(shapes)), next(reversed(shapes))
+    guess = {"kernel": shapes[first][3], "num_filters": shapes[first][0], "num_outputs": shapes[last][0]}
+    kernel, num_filters, num_outputs = (
+        sidecar[name] if type(sidecar.get(name)) is int and 0 < sidecar[name] <= MAX_SIZE else guess[name]
+        for name in guess)
+    if num_outputs > MAX_COLOURS:
+        raise _other_network(path, f"{last} has the shape {shapes[last]}")
     if kernel % 2 == 0:
         raise _other_network(path, f"its kernel of {kernel} is even")
-    return kernel, num_filters, len(last)
+    return kernel, num_filters, num_outputs
 
 
-def _misfit(architecture: Architecture, networks: dict, weights: dict[str, torch.Tensor]) -> tuple[int, str] | None:
-    """Count the weights that such a network does not have as they are, and say what is wrong with one; None if none."""
+def _most_alike(networks: dict, sizes: tuple[int, int, int], weights: dict) -> str:
+    """Return the name of the network that differs least from the weights; of several, the first."""
+    return min(networks, key=lambda name: len(_differences(Architecture(name, *sizes), networks, weights)))
+
+
+def _differences(architecture: Architecture, networks: dict, weights: dict[str, torch.Tensor]) -> list[str]:
+    """Return what differs between the parameters of a network and these weights: first what is missing, then shapes."""
     with torch.device("meta"):  # takes no memory, whatever sizes the file claims
-        expected = {name: value.shape for name, value in architecture.build(networks).state_dict().items()}
-    found = {name: value.shape for name, value in weights.items()}
-    wrong = {}
-    for name in expected.keys() | found.keys():
-        if name not in found:
-            if not name.endswith("num_batches_tracked"):  # PyTorch 0.3 did not count them
-                wrong[name] = f"{name} is missing"
-        elif name not in expected:
-            wrong[name] = f"{name} is not part of it"
-        elif found[name] != expected[name]:
-            wrong[name] = f"{name} has the shape {tuple(found[name])}, not {tuple(expected[name])}"
-    # What is missing comes first: without the first layer, the others seem to have wrong shapes.
-    return (len(wrong), min(wrong.values(), key=lambda why: (not why.endswith("missing"), why))) if wrong else None
+        network = architecture.build(networks)
+    ours = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    theirs = {name: tuple(value.shape) for name, value in weights.items()}
+    counters = {name for name in ours if name.endswith("num_batches_tracked")}  # PyTorch 0.3 had none
+    return [*(f"{name} is missing in the file" for name in ours if name not in theirs.keys() | counters),
+            *(f"{name} is not part of {architecture.model}" for name in theirs if name not in ours),
+            *(f"{name} is {shape} in {architecture.model} and {theirs[name]} in the file"
+              for name, shape in ours.items() if name in theirs and theirs[name] != shape)]
 
 
 def _other_network(path: str | Path, why: str) -> UserError:
@@ -232,7 +267,8 @@ def save_state(path: str | Path, state: dict) -> None:
 def load_state(path: str | Path) -> dict | None:
     """Read the training state that belongs to the weights at ``path``, None if there are neither.
 
-    Only its ``run`` is known to be a dict. Raises ``UserError`` if it is damaged, or if there are only weights.
+    Only its ``run`` is checked: a dict of plain values. Raises ``UserError`` if it is damaged, or if there are only
+    weights.
     """
     if not state_path(path).exists():
         if Path(path).exists():
@@ -241,37 +277,47 @@ def load_state(path: str | Path) -> dict | None:
         return None
     state = load_torch(state_path(path), "a training state")
     if not isinstance(state, dict) or not isinstance(state.get("run"), dict):
-        raise UserError(f"{state_path(path)} is not a training state: remove it and train again with --overwrite")
+        raise _no_state(path)
+    for name, value in state["run"].items():
+        parts = value if isinstance(value, tuple) else [value]  # --augment
+        if not isinstance(name, str) or any(type(part) not in (str, int, float, bool, type(None)) for part in parts):
+            raise _no_state(path)
     return state
 
 
-def check_state(path: str | Path, state: dict, network: nn.Module, moments: dict) -> None:
-    """Raise ``UserError`` unless ``network`` can be trained on from ``state``, the one of the weights at ``path``.
+def check_state(path: str | Path, state: dict, expected: dict, epochs: int | None, steps: int) -> None:
+    """Raise ``UserError`` unless a training can go on from ``state``, the one of the weights at ``path``.
 
-    ``moments`` are an example of what the optimizer remembers.
+    ``expected`` is an example of such a state. An epoch has ``steps`` batches; a schedule may end after ``epochs``.
     """
     try:
-        fits = _is_state_of(state, network, moments)
-    except (AttributeError, KeyError, TypeError, ValueError):  # something is missing or of another type
+        history, done = state["history"], state["done"]
+        fits = (all(_alike(state[name], expected[name]) for name in expected)
+                and 0 <= done < steps and (done == 0 or state["tally"]["pixels"] > 0)
+                and (epochs is None or len(history) * steps + done <= epochs * steps)
+                and all({"loss", "val_loss", "seconds"} <= record.keys() == history[0].keys()
+                        and all(isinstance(name, str) and _alike(value, 0.0) for name, value in record.items())
+                        for record in history))
+    except (AttributeError, KeyError, TypeError):  # something is missing or of another type
         fits = False
     if not fits:
-        raise UserError(f"{state_path(path)} is not a training state of this network: remove it and train again "
-                        "with --overwrite")
+        raise _no_state(path)
 
 
-def _is_state_of(state: dict, network: nn.Module, moments: dict) -> bool:
-    def like(tensors, others):
-        return tensors.keys() == others.keys() and all(
-            (tensors[name].shape, tensors[name].dtype, tensors[name].layout) == (t.shape, t.dtype, t.layout)
-            for name, t in others.items())
+def _alike(found, expected) -> bool:
+    """Tell whether a part of a state has the type, the names and the shape of an example."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(_alike(found[name], expected[name]) for name in expected)
+    if isinstance(expected, list):
+        return type(found) is list
+    if torch.is_tensor(found) and not torch.is_tensor(expected):  # earlier versions saved sums as tensors
+        found = found.item() if found.numel() == 1 and found.device.type == "cpu" else None
+    if torch.is_tensor(expected):
+        return (torch.is_tensor(found) and found.shape == expected.shape and found.dtype == expected.dtype
+                and found.layout == expected.layout and found.device.type == "cpu")
+    return type(found) in {int, type(expected)} and math.isfinite(found)
 
-    figures = [value for record in state["history"] for value in record.values()]
-    return (like(state["model"], network.state_dict())
-            and state["optimizer"].keys() == moments.keys()
-            and all(like(state["optimizer"][i], moment) for i, moment in moments.items())
-            and all({"loss", "val_loss", "seconds"} <= record.keys() for record in state["history"])
-            and all(isinstance(figure, (int, float)) for figure in figures)
-            and isinstance(state["done"], int) and state["done"] >= 0
-            and state["tally"].keys() == {"loss", "correct", "pixels", "classified"}
-            and all(math.isfinite(value) for value in state["tally"].values())
-            and (state["done"] == 0 or state["tally"]["pixels"] > 0))
+
+def _no_state(path: str | Path) -> UserError:
+    return UserError(f"{state_path(path)} is not a training state of this network: remove it and train again "
+                     "with --overwrite")

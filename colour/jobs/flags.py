@@ -1,27 +1,29 @@
 """The flags that the scripts share, group by group."""
 
 import argparse
-from pathlib import Path
+from dataclasses import fields
 
 from colour.decode import DECODERS, TEMPERATURE
-from colour.jobs.results import is_table
 from colour.learning import augment
+from colour.learning.networks import KERNEL, NUM_FILTERS
+from colour.learning.optimizers import OPTIMIZERS, SCHEDULES
 from colour.learning.training import Recipe
-from colour.system.cli import Parser, UserError, folder_for, number
+from colour.system.cli import Parser, UserError, number
 from colour.system.files import ROOT
 from colour.system.torchrun import launched
 
 
-def add_network_flags(group, models: list[str] | None = None) -> None:
-    """Add the assignment's flags that choose the network; the weights, if given, make them optional."""
-    if models:
+def add_network_flags(group, models: list[str], palette: bool = True) -> None:
+    """Add the assignment's flags that choose the network. A checkpoint tells them all, so they have no defaults."""
+    if len(models) > 1:
         group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
+    if palette:
         group.add_argument("-c", "--colours", metavar="FILE", help="the palette, a .npy file (default: the "
                            "checkpoint's, or colour/colour_kmeans24_cat7.npy)")
     group.add_argument("-k", "--kernel", type=number(int, 1, 31, odd=True), metavar="K",
-                       help="size of the square filters, odd (default: the checkpoint's, or 3)")
+                       help=f"size of the square filters, odd (default: the checkpoint's, or {KERNEL})")
     group.add_argument("-f", "--num_filters", type=number(int, 1, 4096), metavar="F",
-                       help="channels of the first layer (default: the checkpoint's, or 32)")
+                       help=f"channels of the first layer (default: the checkpoint's, or {NUM_FILTERS})")
     group.add_argument("--gpu", action="store_true", help="use the machine's GPU (CUDA, or Apple's)")
 
 
@@ -47,9 +49,9 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
     group.add_argument("--augment", type=_augmentations, default=Recipe.augment, metavar="LIST",
                        help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
                             "(default: none)")
-    group.add_argument("--optimizer", choices=["adam", "muon"], default=Recipe.optimizer,
+    group.add_argument("--optimizer", choices=list(OPTIMIZERS), default=Recipe.optimizer,
                        help="muon needs fewer epochs, at --learn_rate 0.03 to 0.08")
-    group.add_argument("--schedule", choices=["constant", "onecycle"], default=Recipe.schedule,
+    group.add_argument("--schedule", choices=list(SCHEDULES), default=Recipe.schedule,
                        help="how the learning rate changes during training")
     group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=Recipe.weight_decay, metavar="W",
                        help="decoupled weight decay (AdamW)")
@@ -62,10 +64,8 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """Return the hyperparameters that the flags of ``add_run_flags`` and ``add_training_flags`` give."""
-    return Recipe(epochs=args.epochs, batch_size=args.batch_size, optimizer=args.optimizer, learn_rate=args.learn_rate,
-                  schedule=args.schedule, weight_decay=args.weight_decay, augment=args.augment, seed=args.seed,
-                  precision=args.precision)
+    """Return the hyperparameters, each of which is a flag of its name; one without a flag keeps its default."""
+    return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe) if hasattr(args, field.name)})
 
 
 def add_data_flags(parser: Parser) -> None:
@@ -107,24 +107,17 @@ def add_photo_flags(parser: Parser) -> None:
                             "give patches")
 
 
-def chosen_job(asked: dict[str, bool], default: str, metrics: str | None) -> str:
-    """Return the one flag of ``asked`` that was given, or ``default``.
+def chosen_job(given: dict[str, object], default: str) -> str:
+    """Return the name of the one flag in ``given`` that has a value, or ``default``.
 
-    Raises ``UserError`` for two at once, if torchrun started this for another job than ``--train``, and for
-    ``metrics`` with a job that has no scores.
+    Raises ``UserError`` for two at once, and if torchrun started this for another job than training.
     """
-    given = [flag for flag, value in asked.items() if value]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} are different jobs: give one of them")
-    job = given[0] if given else default
-    if launched() and job != "--train":
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        raise UserError(f"{' and '.join(f'--{name}' for name in names)} are different jobs: give one of them")
+    job = names[0] if names else default
+    if launched() and job != "train":
         raise UserError("torchrun is for training: score and colour with python alone")
-    if metrics and job not in ("--valid", "--compare"):
-        raise UserError("--metrics saves the table of scores, which training and --image do not make: leave it out")
-    if metrics:
-        folder_for(Path(metrics).parent, "--metrics")
-        if Path(metrics).exists() and not is_table(metrics):
-            raise UserError(f"--metrics {metrics} exists and is not a table of scores: give another name")
     return job
 
 

@@ -1,17 +1,19 @@
 """Score networks and draw what they make of the pictures."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from colour.jobs import checkpoints
-from colour.learning.task import Classification, Regression, Task
-from colour.learning.training import PictureSet, evaluate
-from colour.metrics import ALL_GREY, baselines, table
+from colour.learning.baselines import ALL_GREY, CEILING, MOST_FREQUENT, baselines
+from colour.learning.networks import Architecture
+from colour.learning.pictures import PictureSet
+from colour.learning.task import Task
+from colour.learning.training import evaluate
+from colour.metrics import table
 from colour.pixels import grey_of, to_rgb
+from colour.system.cli import UserError, folder_for
 from colour.system.files import atomic_write, display_path
 
 SHOWN = 10  # pictures in a strip
@@ -46,16 +48,16 @@ def score(network: nn.Module, task: Task, name: str, train_set: PictureSet, vali
     figures = evaluate(network, valid_set, task)
     summary = task.summary(figures)
     print(summary)
-    report({name: figures}, train_set, valid_set, task, metrics_file)
+    report({name: figures}, baselines(train_set, valid_set, task.palette), metrics_file)
     draw_strip(network, task, picture, valid_set, f"{name}, {summary}")
     print(f"picture in {display_path(picture)}")
 
 
-def report(results: dict[str, dict], train_set: PictureSet, valid_set: PictureSet, task: Task,
-           metrics_file: str | None) -> None:
+def report(results: dict[str, dict], simple: dict[str, dict], metrics_file: str | None) -> None:
     """Print the scores of networks and of the baselines as a table, and save them as JSON to ``metrics_file``."""
-    rows = {**baselines(train_set.images, train_set.labels, valid_set.images, valid_set.labels, task.palette),
-            **results}
+    rows = {**simple, **results}
+    for name in [name for name in rows if name.startswith(CEILING)]:  # no network can be better: the last row
+        rows[name] = rows.pop(name)
     print(table(rows))
     if metrics_file:
         with atomic_write(metrics_file) as file:
@@ -63,37 +65,52 @@ def report(results: dict[str, dict], train_set: PictureSet, valid_set: PictureSe
         print(f"scores in {display_path(metrics_file)}")
 
 
-def is_table(path: str) -> bool:
+def check_metrics(path: str | None, job: str) -> None:
+    """Raise ``UserError`` if --metrics cannot be written, names a file of another kind, or ``job`` has no scores."""
+    if path is None:
+        return
+    if job not in ("valid", "compare"):
+        raise UserError("--metrics saves the table of scores, which training and --image do not make: leave it out")
+    folder_for(Path(path).parent, "--metrics")
+    if Path(path).exists() and not _is_table(path):
+        raise UserError(f"--metrics {path} exists and is not a table of scores: give another name")
+
+
+def _is_table(path: str) -> bool:
     """Return whether a file is what ``report`` saved."""
-    with suppress(OSError, TypeError, ValueError, RecursionError):
+    try:
         return ALL_GREY in dict(json.loads(Path(path).read_bytes()))
-    return False
+    except (OSError, TypeError, ValueError, RecursionError):  # what JSON decoding raises
+        return False
 
 
-def compare(files: list[str], networks: dict, task: Classification, train_set: PictureSet, valid_set: PictureSet,
-            picture: Path, metrics_file: str | None) -> None:
-    """Print the scores of several weight files, and draw how each of them colours the same pictures.
+def compare(files: list[str], networks: list[tuple[nn.Module, Architecture, Task]], train_set: PictureSet,
+            valid_set: PictureSet, picture: Path, metrics_file: str | None) -> None:
+    """Print the scores of several networks, and draw how each of them colours the same pictures.
 
-    ``networks`` has the classes by name, ``RegressionCNN`` among them, whose task is regression. Two files of one
-    name are labelled by their paths.
+    ``networks`` are those of the weight ``files``, each with its task. Files of one name are labelled by their paths;
+    the baselines of several palettes by the names of these.
     """
     from colour.jobs import plots
 
-    first = valid_set[:SHOWN]
-    rgb = to_rgb(first.images)
+    tasks = {task.palette and task.palette.path: task for _, _, task in networks}  # one for each palette
+    sets = {path: (train_set.labelled(task), valid_set.labelled(task)) for path, task in tasks.items()}
+    simple = {}
+    for path, task in tasks.items():
+        for name, figures in baselines(*sets[path], task.palette).items():
+            of_palette = name in (MOST_FREQUENT, CEILING) and len(tasks.keys() - {None}) > 1
+            simple[f"{name}, {path.stem}" if of_palette else name] = figures
+
+    rgb = to_rgb(valid_set[:SHOWN].images)
     rows, results = [("grey", grey_of(rgb)), ("truth", rgb)], {}
-    for path in map(Path, files):
-        network, architecture, sidecar = checkpoints.load_network(path, networks)
-        own_task = Regression(task.keep_grey) if architecture.model == "RegressionCNN" else task
-        own_task.check(path, sidecar, architecture.num_outputs)
-        network.to(first.images.device)
-        pictures = valid_set if own_task.palette else PictureSet(valid_set.images)
-        figures = evaluate(network, pictures, own_task)
-        name = path.stem if [Path(file).stem for file in files].count(path.stem) == 1 else str(path)
-        results[name] = figures
+    stems = [Path(file).stem for file in files]
+    for file, stem, (network, _, task) in zip(files, stems, networks, strict=True):
+        name = stem if stems.count(stem) == 1 else str(file)
+        _, pictures = sets[task.palette and task.palette.path]
+        figures = results[name] = evaluate(network.to(rgb.device), pictures, task)
         caption = f"colour {figures['colour']:.2f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
-        prediction, photograph = colourings(network, own_task, rgb)
+        prediction, photograph = colourings(network, task, rgb)
         rows += [(f"{name}\n{caption}", prediction), ("as a photograph", photograph)]
     plots.comparison(picture, rows)
-    report(results, train_set, valid_set, task, metrics_file)
+    report(results, simple, metrics_file)
     print(f"picture in {display_path(picture)}")

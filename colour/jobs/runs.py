@@ -3,7 +3,9 @@
 ``train_and_save`` runs ``training.train`` with a line and a checkpoint after every epoch.
 """
 
+import argparse
 import glob
+import math
 import os
 import shlex
 import signal
@@ -17,11 +19,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from colour.data.datasets import category_name
 from colour.jobs import checkpoints
+from colour.jobs.flags import recipe_of
 from colour.jobs.results import draw_strip
+from colour.learning.networks import Architecture
+from colour.learning.optimizers import SCHEDULES
+from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Task
-from colour.learning.training import PictureSet, Recipe, example_of_moments, train
-from colour.system import devices, torchrun
+from colour.learning.training import Recipe, example_state, train
+from colour.system import torchrun
 from colour.system.cli import UserError, folder_for
 from colour.system.files import display_path, locked, sha256
 
@@ -33,22 +40,17 @@ def command_line(script: str, argv: list[str] | None) -> str:
     return shlex.join(["python", Path(script).name, *(sys.argv[1:] if argv is None else argv)])
 
 
-def facts_of(architecture: checkpoints.Architecture, category: str, holdout: int | None,
-             init: str | None) -> dict:
-    """Return the facts that the sidecar records in addition to recipe and palette; ``init`` is a file of weights."""
-    model, kernel, num_filters, _ = architecture
-    return {"model": model, "kernel": kernel, "num_filters": num_filters, "category": category, "holdout": holdout,
-            "init": init and sha256(init)}
-
-
 @dataclass(frozen=True)
 class Run:
-    """Where a training saves and how it begins. ``facts`` are recorded, and must be the same to resume it."""
+    """What a training learns from, where it saves, and how it begins."""
 
+    architecture: Architecture
+    category: str  # what the pictures are called
     checkpoint: Path
     outdir: Path
     command: str
-    facts: dict  # of ``facts_of``
+    holdout: int | None = None
+    init: str | None = None  # a file of weights
     resume: bool = False
     overwrite: bool = False
     plot: bool = False
@@ -57,12 +59,26 @@ class Run:
     def how_to_resume(self) -> str:
         return f"the same command with --resume goes on from {self.checkpoint}"
 
-    def record(self, recipe: Recipe, task: Task) -> dict:
-        """Return what identifies this training."""
-        record = {**self.facts, "palette_sha256": task.palette and task.palette.sha256(), **asdict(recipe)}
-        if recipe.schedule != "onecycle":
-            del record["epochs"]  # only onecycle depends on the number of epochs
-        return record
+    def identity(self, recipe: Recipe, task: Task) -> dict:
+        """Return all that decides the result: the sidecar records it, and ``--resume`` compares it."""
+        identity = {**self.architecture._asdict(), "category": self.category, "holdout": self.holdout,
+                    "init": self.init and sha256(self.init), "palette_sha256": task.palette and task.palette.sha256(),
+                    **asdict(recipe)}
+        epochs = identity.pop("epochs")
+        if SCHEDULES[recipe.schedule].needs_epochs:  # otherwise they may be raised later
+            identity["epochs"] = epochs
+        return identity
+
+
+def train_from_flags(args: argparse.Namespace, networks: dict, task: Task, device: torch.device, command: str,
+                     **sizes) -> None:
+    """Run the training that the flags of either script describe; ``sizes`` are those of ``start_network``."""
+    train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
+    network, architecture = checkpoints.start_network(networks, task, args.init, args.seed, **sizes)
+    run = Run(architecture, category_name(args.category, args.data),
+              Path(args.checkpoint or checkpoints.new_weights(architecture)), Path(args.outdir), command,
+              args.holdout, args.init, args.resume, args.overwrite, args.plot)
+    train_and_save(network, train_set, valid_set, recipe_of(args), task, run)
 
 
 def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, recipe: Recipe, task: Task,
@@ -70,7 +86,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
     """Train ``network`` with a line and a checkpoint after every epoch, and draw a curve at the end.
 
     Raises ``UserError`` before any work if the checkpoint exists and ``run`` neither resumes nor overwrites it, if
-    the training to resume had another recipe or other facts, or if a folder cannot be written to.
+    the training to resume was another one, or if a folder cannot be written to.
     """
     device = train_set.images.device
     with ExitStack() as cleanup:
@@ -79,14 +95,14 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
         def begin_alone():
             folder_for(run.outdir, "--outdir")
             cleanup.enter_context(training_lock(run.checkpoint))
-            return begin(network, recipe, task, run, device)
+            return begin(network, recipe, task, run, train_set)
 
         start, recipe = torchrun.from_rank_zero(begin_alone)
         # Several processes would have to agree on where to stop: so they stop at once and lose the unfinished epoch.
         stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
         history = start["history"] if start else []
         if torchrun.rank() == 0 and len(history) >= recipe.epochs:
-            print(f"{run.checkpoint} has already trained for {len(history)} epochs: to train longer, raise --epochs",
+            print(f"{run.checkpoint} has already trained for {len(history)} epochs: {how_to_go_on(recipe)}",
                   file=sys.stderr)
         try:
             for state in train(network, train_set, valid_set, recipe, task, start, stop, progress_bar):
@@ -97,73 +113,85 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
                     if run.plot and not state["done"]:
                         draw_epoch(network, train_set, valid_set, task, run, len(history))
         except (KeyboardInterrupt, FloatingPointError, RuntimeError) as error:
-            if (told := explained(error, len(history), recipe, run)) is None:
-                raise
-            raise told from error
+            if explanation := explained(error, len(history), recipe, run):
+                raise explanation from error
+            raise
     if stop():
+        where = f"in epoch {len(history) + 1}" if state["done"] else f"after epoch {len(history)}"
+        print(f"interrupted {where}, and saved: {run.how_to_resume}", file=sys.stderr)
         raise SystemExit(128 + stop())
     if torchrun.rank() == 0:
         draw_curve(history, task, run)
 
 
-def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run, device: torch.device) -> tuple[dict | None, Recipe]:
+def how_to_go_on(recipe: Recipe) -> str:
+    """Say how to train longer than the recipe says."""
+    if SCHEDULES[recipe.schedule].needs_epochs:
+        return f"--schedule {recipe.schedule} ends there; to train longer, start from its weights with --init"
+    return "to train longer, raise --epochs"
+
+
+def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
+          train_set: PictureSet) -> tuple[dict | None, Recipe]:
     """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
     if run.resume and run.overwrite:
         raise UserError("--resume goes on with a training, --overwrite replaces it: give one of them")
-    if run.facts.get("init") and run.checkpoint.exists() and sha256(run.checkpoint) == run.facts["init"]:
+    if run.init and run.checkpoint.exists() and sha256(run.checkpoint) == sha256(run.init):
         raise UserError("--init and --checkpoint are the same weights, which the training would replace: give another "
                         "--checkpoint")
     state = checkpoints.load_state(run.checkpoint) if run.resume else None
     if state is None:
         may_begin(run.checkpoint, run.overwrite)
-    if recipe.precision == "auto":
-        if state is None:
-            precision = "bf16" if devices.has_fast_bf16(device) else "fp32"
-        else:
-            precision = state["run"].get("precision")  # another machine might choose otherwise
-        recipe = replace(recipe, precision=precision)
-    if state is not None:
-        check_same(state["run"], run.record(recipe, task), run.checkpoint)
-        checkpoints.check_state(run.checkpoint, state, network, example_of_moments(network, recipe))
+        return None, recipe.decided(train_set.images.device)
+    if recipe.precision == "auto":  # another machine might choose otherwise
+        recipe = replace(recipe, precision=state["run"].get("precision", "fp32"))
+    check_same(state["run"], run.identity(recipe, task), run.checkpoint)
+    epochs = recipe.epochs if SCHEDULES[recipe.schedule].needs_epochs else None
+    checkpoints.check_state(run.checkpoint, state, example_state(network, recipe), epochs,
+                            steps=math.ceil(len(train_set) / recipe.batch_size))
     return state, recipe
 
 
 def may_begin(checkpoint: Path, overwrite: bool) -> None:
     """Raise ``UserError`` if a file that the training would write exists, unless ``overwrite`` allows to replace it."""
-    files = [Path(checkpoint), checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint)]
-    if not overwrite and (taken := [file for file in files if file.exists()]):
-        raise UserError(f"{checkpoint} is taken ({taken[0].name} exists): give --valid to score it, --resume to go on "
+    files = checkpoints.files_of(checkpoint)
+    existing = [file.name for file in files if file.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{checkpoint} is taken ({existing[0]} exists): give --valid to score it, --resume to go on "
                         "training it, or --overwrite to replace it")
 
 
-def check_same(then: dict, now: dict, checkpoint: Path) -> None:
-    """Raise ``UserError``, which names the flag, if the training to resume had other flags."""
-    if then.get("grey_start"):
+def check_same(before: dict, now: dict, checkpoint: Path) -> None:
+    """Raise ``UserError``, which names the flag, if the training to resume was another one.
+
+    A hyperparameter that is newer than the training had its default.
+    """
+    if before.get("grey_start"):
         raise UserError(f"--resume: the training of {checkpoint} began with --grey_start, which this version no longer "
                         "has: train again with --overwrite")
-    for name in sorted((then.keys() | now.keys()) - {"grey_start"}):
-        before, after = repr(then.get(name)), repr(now.get(name))  # the file may hold anything
-        if before != after:
+    defaults = {**asdict(Recipe()), "num_outputs": now["num_outputs"], "precision": now["precision"]}
+    for name, value in now.items():
+        value_before = before.get(name, defaults.get(name))
+        if value_before != value:
             flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")
-            raise UserError(f"--resume: the training of {checkpoint} had {name} {before:.80}, not {after}: "
+            raise UserError(f"--resume: the training of {checkpoint} had {name} {value_before!r:.80}, not {value!r}: "
                             f"give {flag} as then, or start again with --overwrite")
 
 
 def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
     """Save weights before state: if the run is killed in between, resuming repeats the epoch."""
-    record, history = run.record(recipe, task), state["history"]
+    identity, history = run.identity(recipe, task), state["history"]
     if not state["done"]:
         validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
         checkpoints.save(run.checkpoint, state["model"], {
-            **record, "palette": task.palette and task.palette.name, "command": run.command, "epochs": len(history),
-            "validation": validation, "history": history})
-    checkpoints.save_state(run.checkpoint, {**state, "run": record})
+            **identity, "palette": task.palette and task.palette.name, "command": run.command,
+            "epochs": len(history), "validation": validation, "history": history})
+    checkpoints.save_state(run.checkpoint, {**state, "run": identity})
 
 
 def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
     epoch = len(state["history"])
-    if state["done"]:
-        print(f"interrupted in epoch {epoch + 1}, and saved: {run.how_to_resume}", file=sys.stderr)
+    if state["done"]:  # interrupted
         return
     record, digits = state["history"][-1], task.digits
     accuracy = f", Val Acc: {record['val_acc']:.1%}" if "val_acc" in record else ""
@@ -173,7 +201,7 @@ def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
 
 def draw_epoch(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, task: Task, run: Run,
                epoch: int) -> None:
-    model = run.facts["model"]
+    model = run.architecture.model
     for name, pictures in ("train", train_set), ("valid", valid_set):
         draw_strip(network, task, run.outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
 
@@ -215,7 +243,7 @@ def training_lock(checkpoint: str | Path) -> Iterator[None]:
     with locked(checkpoint.with_name(f".{checkpoint.name}.lock")) as free:
         if not free:
             raise UserError(f"another run is training to {checkpoint}: wait for it, or give another --checkpoint")
-        for target in checkpoint, checkpoints.sidecar_path(checkpoint), checkpoints.state_path(checkpoint):
+        for target in checkpoints.files_of(checkpoint):
             for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
                 leftover.unlink()
         yield

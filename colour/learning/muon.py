@@ -6,21 +6,21 @@ Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 import torch
 from torch import nn
 
-from colour.system.devices import replayed
+from colour.learning.networks import output_layer
+from colour.learning.speed import replayed
 
 
 class Muon(torch.optim.AdamW):
-    """Move the filters of all layers but the last by Muon, and everything else by AdamW.
+    """Move the filters of all layers but the one that makes the output by Muon, and everything else by AdamW.
 
-    The layers are the children of ``network`` in their order. A step changes all directions of a filter's matrix,
-    (out, in * k * k), by about ``lr``: Adam moves most in the few that dominate the gradient. Filters do not decay,
-    since the normalisation that follows them undoes their size.
+    A step changes all directions of a filter's matrix, (out, in * k * k), by about ``lr``: Adam moves most in the few
+    that dominate the gradient. Filters do not decay, since the normalisation that follows them undoes their size.
     """
 
     def __init__(self, network: nn.Module, lr: float, weight_decay: float):
-        *hidden, last = network.children()
-        filters = [p for layer in hidden for p in layer.parameters() if p.ndim == 4]
-        others = [p for layer in hidden for p in layer.parameters() if p.ndim != 4] + list(last.parameters())
+        last = set(output_layer(network).parameters())
+        filters = [p for p in network.parameters() if p.ndim == 4 and p not in last]
+        others = [p for p in network.parameters() if p.ndim != 4 or p in last]
         super().__init__([{"params": filters}, {"params": others}], lr=lr, weight_decay=weight_decay, fused=True)
         self.orthogonal = replayed(orthogonal, next(network.parameters()).device)
 
@@ -35,7 +35,7 @@ class Muon(torch.optim.AdamW):
             momentum = state["momentum"].lerp_(p.grad, 1 - beta)
             update = self.orthogonal(p.grad.lerp(momentum, beta).flatten(1))  # Nesterov's momentum: a step ahead
             p.sub_(update.view(p.shape), alpha=filters["lr"])
-            p.grad = None  # so AdamW leaves it alone
+            p.grad = None  # AdamW skips parameters without a gradient: this one has moved already
         super().step()
 
 

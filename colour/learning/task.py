@@ -1,10 +1,11 @@
 """The two tasks: predict one of the palette's colours per pixel (classification), or RGB (regression).
 
-A task defines the labels, the loss, how an output becomes a picture, and the text of a result. The rest of the code
-does not ask which task it is; without a palette there are no labels.
+A task defines the labels, the loss, how an output becomes a picture, and the text of a result. Regression has no
+palette and no labels (``None``).
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,17 +16,25 @@ from colour.palette import Palette
 from colour.system.cli import UserError
 
 
+class Decoding(NamedTuple):
+    """How outputs become pictures: --decode, --temperature and --keep_grey."""
+
+    decoder: str = "argmax"
+    temperature: float = TEMPERATURE
+    keep_grey: bool = False
+
+
 @dataclass(frozen=True)
 class Classification:
     """Name the palette's colour of each pixel. Outputs are logits (N, K, H, W)."""
+
+    loss_name: ClassVar = "cross-entropy"
+    digits: ClassVar = 4  # of a loss as it is printed
 
     palette: Palette
     decoder: str = "argmax"
     temperature: float = TEMPERATURE
     keep_grey: bool = False
-
-    loss_name = "cross-entropy"
-    digits = 4  # of a loss as it is printed
 
     @property
     def num_outputs(self) -> int:
@@ -59,12 +68,16 @@ class Classification:
         """Return the same task, decoded to look like a photograph: mixed colours, and the brightness of the input."""
         return replace(self, decoder="annealed", keep_grey=True)
 
+    def for_validation(self) -> "Classification":
+        """Return the same task, decoded as in every history: by the mean colours, whatever is drawn."""
+        return replace(self, decoder="mean", keep_grey=False)
+
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
 
     def check(self, path, sidecar: dict, num_outputs: int) -> None:
         """Raise ``UserError`` unless the weights at ``path`` were trained for this palette."""
-        if num_outputs == 3 != len(self.palette):
+        if num_outputs != len(self.palette) and num_outputs == Regression.num_outputs:
             raise UserError(f"{path} predicts 3 channels, not {len(self.palette)} colours: "
                             "these are regression weights, for colour_regression.py")
         if num_outputs != len(self.palette):
@@ -79,12 +92,12 @@ class Classification:
 class Regression:
     """Predict the RGB of each pixel. Outputs are (N, 3, H, W); there are no labels."""
 
-    keep_grey: bool = False
+    palette: ClassVar = None
+    num_outputs: ClassVar = 3
+    loss_name: ClassVar = "mean squared error"
+    digits: ClassVar = 6
 
-    palette = None
-    num_outputs = 3
-    loss_name = "mean squared error"
-    digits = 6
+    keep_grey: bool = False
 
     def labels(self, images: np.ndarray) -> None:
         return None
@@ -103,12 +116,15 @@ class Regression:
     def photograph(self) -> "Regression":
         return replace(self, keep_grey=True)
 
+    def for_validation(self) -> "Regression":
+        return replace(self, keep_grey=False)
+
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss (mean squared error): {figures['loss']:.6f}"
 
     def check(self, path, sidecar: dict, num_outputs: int) -> None:
         """Raise ``UserError`` unless the weights at ``path`` predict RGB."""
-        if num_outputs != 3:
+        if num_outputs != self.num_outputs:
             raise UserError(f"{path} predicts {num_outputs} colours, not RGB: these weights are for colourization.py")
 
 

@@ -3,23 +3,20 @@
 import itertools
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from colour.data.datasets import load_category
-from colour.learning.augment import augmented
-from colour.learning.muon import Muon
+from colour.learning.optimizers import OPTIMIZERS, SCHEDULES, wind_forward
+from colour.learning.pictures import PictureSet, minibatches
+from colour.learning.speed import has_fast_bf16, replayed
 from colour.learning.task import Task
 from colour.metrics import Scores
-from colour.pixels import grey_of, to_rgb
+from colour.pixels import grey_of
 from colour.system import torchrun
-from colour.system.cli import UserError
-from colour.system.devices import replayed
 
 
 @dataclass(frozen=True)
@@ -28,76 +25,20 @@ class Recipe:
 
     epochs: int = 25
     batch_size: int = 100
-    optimizer: str = "adam"  # or "muon"
-    learn_rate: float = 0.001  # constant, or the peak of "onecycle"
-    schedule: str = "constant"  # or "onecycle" (Smith and Topin 2017)
+    optimizer: str = "adam"  # a key of OPTIMIZERS
+    learn_rate: float = 0.001  # or its peak, if the schedule changes it
+    schedule: str = "constant"  # a key of SCHEDULES
     weight_decay: float = 0.0
     label_smoothing: float = 0.0  # in [0, 1); of classification (Szegedy et al. 2016)
     augment: tuple[str, ...] = ()  # of augment.NAMES
     seed: int = 0
     precision: str = "auto"  # or "fp32", "bf16"
 
-
-# ------------------------------------------------------------------------------------------------
-# Pictures
-
-
-@dataclass(frozen=True)
-class PictureSet:
-    """Hold pictures on the device as bytes; a batch at a time becomes floats."""
-
-    images: torch.Tensor  # uint8 (N, 3, H, W)
-    labels: torch.Tensor | None = None  # uint8 (N, H, W); None in regression
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index) -> "PictureSet":
-        return PictureSet(self.images[index], None if self.labels is None else self.labels[index])
-
-    def augmented(self, names: tuple[str, ...], generator: torch.Generator) -> "PictureSet":
-        """Return a copy moved at random; labels are a fourth channel, so they move with their pictures."""
-        if self.labels is None:
-            return PictureSet(augmented(self.images, names, generator))
-        pixels = augmented(torch.cat([self.images, self.labels[:, None]], dim=1), names, generator)
-        return PictureSet(pixels[:, :3], pixels[:, 3])
-
-
-def load_sets(category: str, data_dir: str | None, holdout: int | None, device: torch.device,
-              task: Task) -> tuple[PictureSet, PictureSet]:
-    """Load the training and the validation set onto ``device``, labelled for ``task``.
-
-    The validation set is the test set or, with ``holdout``, the last ``holdout`` training pictures, which are then not
-    trained on. Raises ``UserError`` if that leaves nothing to train on.
-    """
-    x_train, x_valid = load_category(category, data_dir)
-    if holdout is not None:
-        if holdout >= len(x_train):
-            raise UserError(f"--holdout {holdout} leaves nothing to train on: there are {len(x_train)} pictures")
-        x_train, x_valid = x_train[:-holdout], x_train[-holdout:]
-
-    def to_device(images):
-        labels = task.labels(images)
-        return PictureSet(torch.from_numpy(images).to(device), None if labels is None else labels.to(device))
-
-    return to_device(x_train), to_device(x_valid)
-
-
-def minibatches(pictures: PictureSet, size: int, shuffle: torch.Generator | None = None,
-                augment: tuple[str, ...] = ()) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Cut ``pictures`` into batches: RGB (B, 3, H, W) in [0, 1) and labels, int64 (B, H, W), or None.
-
-    ``shuffle`` draws the order and the augmentations; without it the pictures keep their order. The last batch holds
-    what is left. When several processes train together, each gets its share of every batch.
-    """
-    n, device = len(pictures), pictures.images.device
-    order = torch.arange(n, device=device) if shuffle is None else torch.randperm(n, generator=shuffle, device=device)
-    for index in order.split(size):
-        batch = pictures[index]
-        if augment:
-            batch = batch.augmented(augment, shuffle)
-        batch = batch[torchrun.share()]
-        yield to_rgb(batch.images), None if batch.labels is None else batch.labels.long()
+    def decided(self, device: torch.device) -> "Recipe":
+        """Return the same recipe with the precision that "auto" means on ``device``."""
+        if self.precision != "auto":
+            return self
+        return replace(self, precision="bf16" if has_fast_bf16(device) else "fp32")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -122,12 +63,11 @@ class Tally:
             self.correct = self.correct + (guess == labels).sum()
             self.classified += pixels
 
-    def state_dict(self) -> dict[str, float | torch.Tensor]:
-        return {"loss": self.loss, "correct": self.correct, "pixels": self.pixels, "classified": self.classified}
+    def state_dict(self) -> dict[str, float]:
+        return {name: float(value) for name, value in vars(self).items()}
 
-    def load_state_dict(self, state: dict[str, float | torch.Tensor]) -> None:
-        self.loss, self.correct, self.pixels, self.classified = (
-            state[name] for name in ("loss", "correct", "pixels", "classified"))
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        vars(self).update(state)
 
     def check(self, where: str) -> None:
         """Raise ``FloatingPointError`` if the loss is not finite; ``where`` ends its message."""
@@ -136,14 +76,14 @@ class Tally:
 
     def result(self) -> dict[str, float]:
         """Return ``loss`` and, in classification, ``acc`` in [0, 1], over the pixels of all processes."""
-        loss, correct, pixels, classified = torchrun.total(self.state_dict().values())
+        loss, correct, pixels, classified = torchrun.total([self.loss, self.correct, self.pixels, self.classified])
         return {"loss": loss / pixels, **({"acc": correct / classified} if classified else {})}
 
 
 @torch.no_grad()
 def evaluate(network: nn.Module, pictures: PictureSet, task: Task,
              batch_size: int | None = None) -> dict[str, float]:
-    """Return the mean ``loss`` per pixel, in classification the accuracy ``acc``, and the figures of ``Scores``.
+    """Return the mean ``loss`` per pixel, and the figures of ``Scores``.
 
     It runs in eval mode and in float32, so that a score does not depend on the training precision.
     """
@@ -171,18 +111,20 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
     Pass a state as ``state`` to resume from it exactly. It holds the state dict of ``model``, the
     moments of ``optimizer``, and ``history``, one dict per epoch: loss, val_loss, val_colour (dB), seconds and, in
     classification, acc and val_acc in [0, 1]. ``progress(batches, total)`` may wrap the batches of an epoch in a
-    bar. Once ``stop()`` is true, the batch is finished and the last state is in the middle of an epoch: after
+    bar. Once ``stop()`` is true, the batch is finished and the last state may be in the middle of an epoch: after
     ``done`` batches, with their ``tally``. Raises ``FloatingPointError`` if a loss is not finite.
     """
     device = train_set.images.device
+    recipe = recipe.decided(device)
     steps = math.ceil(len(train_set) / recipe.batch_size)
     network.to(device, memory_format=torch.channels_last)
-    optimizer, scheduler = make_optimizer(network, recipe, steps)
+    optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.learn_rate, recipe.weight_decay)
+    scheduler = SCHEDULES[recipe.schedule].make(optimizer, recipe.learn_rate, recipe.epochs * steps)
     history, done, tally = [], 0, Tally()
     if state is not None:
         network.load_state_dict(state["model"])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizer"]})
-        history, done = list(state["history"]), min(state["done"], steps)
+        history, done = list(state["history"]), state["done"]
         tally.load_state_dict(state["tally"])
         wind_forward(scheduler, len(history) * steps + done)
     step = make_step(network, recipe, task)
@@ -196,7 +138,8 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # it uses only the lower 32 bits
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
-        for rgb, labels in progress(itertools.islice(batches, done, None), steps - done):
+        batches = itertools.islice(batches, done, None)  # draws the first ones, too: the others get the same numbers
+        for rgb, labels in progress(batches, steps - done):
             loss, guess = step(rgb, labels)
             optimizer.step()
             scheduler.step()
@@ -206,13 +149,13 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
                 tally.check(f"at batch {done} of epoch {epoch + 1}")
             if stop():
                 break
-        if done < steps:
-            yield state_now()
-            return
-        history.append({**tally.result(), **validate(network, valid_set, task, epoch),
-                        "seconds": time.perf_counter() - start})
-        done, tally = 0, Tally()
+        if done == steps:
+            history.append({**tally.result(), **validate(network, valid_set, task, epoch),
+                            "seconds": time.perf_counter() - start})
+            done, tally = 0, Tally()
         yield state_now()
+        if stop():
+            return
 
 
 def make_step(network: nn.Module, recipe: Recipe, task: Task) -> Callable:
@@ -232,39 +175,26 @@ def make_step(network: nn.Module, recipe: Recipe, task: Task) -> Callable:
     return replayed(step, device, list(network.parameters()))
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe, steps: int):
-    """Return the optimizer and the schedule of its learning rate, for ``steps`` batches an epoch."""
-    if recipe.optimizer == "muon":
-        optimizer = Muon(network, recipe.learn_rate, recipe.weight_decay)
-    else:  # without weight decay AdamW is Adam; with it, the decay does not depend on the gradient
-        optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learn_rate, weight_decay=recipe.weight_decay,
-                                      fused=True)
-    if recipe.schedule == "onecycle":
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learn_rate,
-                                                              total_steps=recipe.epochs * steps)
-    return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
-
-
-def example_of_moments(network: nn.Module, recipe: Recipe) -> dict[int, dict[str, torch.Tensor]]:
-    """Return what the optimizer remembers of each parameter, after a step of a copy of ``network``."""
-    network = deepcopy(network)
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer, _ = make_optimizer(network, recipe, steps=1)
-    optimizer.step()
-    return optimizer.state_dict()["state"]
-
-
-def wind_forward(scheduler, steps: int) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch expects a step of the optimizer before each
-        for _ in range(steps):
-            scheduler.step()
-
-
 def validate(network: nn.Module, valid_set: PictureSet, task: Task, epoch: int) -> dict[str, float]:
-    """Return ``val_loss``, ``val_colour`` and perhaps ``val_acc``; raise ``FloatingPointError`` for a loss of NaN."""
-    figures = evaluate(network, valid_set, task)
+    """Return ``val_loss``, ``val_colour`` and perhaps ``val_acc``; raise ``FloatingPointError`` for a loss of NaN.
+
+    Colour is that of the mean colours, however the user has pictures drawn, so that histories can be compared.
+    """
+    figures = evaluate(network, valid_set, task.for_validation())
     if not math.isfinite(figures["loss"]):
         raise FloatingPointError(f"the validation loss is no longer finite after epoch {epoch + 1}")
     return {f"val_{name}": figures[name] for name in ("loss", "acc", "colour") if name in figures}
+
+
+def example_state(network: nn.Module, recipe: Recipe) -> dict:
+    """Return a training state as ``train`` yields it, to compare a saved one with: the same names and shapes.
+
+    Its history is empty. A step of a copy of ``network`` shows what the optimizer remembers.
+    """
+    network = deepcopy(network)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.learn_rate, recipe.weight_decay)
+    optimizer.step()
+    return {"model": network.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": [], "done": 0,
+            "tally": Tally().state_dict()}

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import pickle
 import tarfile
@@ -17,8 +18,10 @@ import activations
 import colour_regression
 import colourization
 from colour.jobs import checkpoints
-from colour.jobs.checkpoints import Architecture, load_network
+from colour.jobs.checkpoints import load_network
+from colour.learning.networks import Architecture
 from colour.learning.task import Classification
+from colour.learning.training import Recipe, example_state
 from colour.palette import DEFAULT, Palette
 from colour.system.cli import UserError
 from colour.system.files import ROOT
@@ -192,11 +195,11 @@ def test_another_palette_of_as_many_colours(flags, file, tmp_path, refused_untou
     assert str(file) in error and f"--colours {ours.name}" in error
 
 
-@pytest.mark.parametrize("model", ["RegressionCNN", "UNet"])
+@pytest.mark.parametrize("model", ["UNet", "DUNet"])
 def test_a_sidecar_that_names_another_network(model, file, refused_untouched):
     checkpoints.save(file, state(), {"model": model})
     error = refused_untouched(colourization.main, "--compare", file, "--holdout", 20)
-    assert "sidecar is wrong" in error and str(file.with_suffix(".json")) in error
+    assert f"your {model} does not fit {file}: " in error
 
 
 @pytest.mark.parametrize("with_sidecar", [True, False])
@@ -576,18 +579,34 @@ def test_a_training_state_is_not_weights(file):
     assert "state of a training" in one_line(error) and "--resume" in one_line(error)
 
 
+TALLY = {"loss": 1.5, "correct": 1.0, "pixels": 4.0, "classified": 4.0}
+
+
 def test_a_damaged_training_state(file):
-    network = CNN(1, 1, 2)
-    moments = {i: {"step": torch.zeros(()), "exp_avg": weight.detach(), "exp_avg_sq": weight.detach()}
-               for i, weight in enumerate(network.parameters())}
-    tally = {"loss": 0, "correct": 0, "pixels": 0, "classified": 0}
-    checkpoints.save_state(file, {"model": network.state_dict(), "optimizer": moments, "history": [], "done": 0,
-                                  "tally": tally, "run": {}})
+    expected = example_state(CNN(1, 1, 2), Recipe())
+    tensors = {name: torch.tensor(value) for name, value in expected["tally"].items()}  # as earlier versions saved sums
+    record = {"loss": 1.0, "val_loss": 2.0, "seconds": 3}
+    good = {**expected, "run": {"augment": ("hflip",)}}
+    others = [{**good, "tally": tensors}, {**good, "history": [record] * 2}, {**good, "done": 2, "tally": TALLY}]
     path = checkpoints.state_path(file)
+    for accepted in good, *others:
+        checkpoints.save_state(file, accepted)
+        checkpoints.check_state(file, checkpoints.load_state(file), expected, 2, steps=3)
     content = path.read_bytes()
-    checkpoints.check_state(file, checkpoints.load_state(file), network, moments)
-    for damage in (b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}})):
+    weight, *_ = expected["model"]
+    for damage in (
+            b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}}), saved({**good, "done": 3}),
+            saved({**good, "done": 1}), saved({**good, "done": -1}), saved({**good, "done": 2.5, "tally": TALLY}),
+            saved({**good, "history": [record] * 3}), saved({**good, "history": [record, {**record, "acc": 1.0}]}),
+            saved({**good, "history": [{**record, "loss": "low"}]}), saved({**good, "history": {}}),
+            saved({**good, "history": [{**record, "loss": math.nan}]}), saved({**good, "history": [{"loss": 1.0}]}),
+            saved({**good, "model": {**good["model"], weight: torch.zeros(1)}}),
+            saved({**good, "model": {**good["model"], weight: good["model"][weight].half()}}),
+            saved({**good, "model": {**good["model"], weight: good["model"][weight].to("meta")}}),
+            saved({**good, "optimizer": {}}), saved({**good, "tally": {"loss": 0.0}}),
+            saved({**good, "run": {"precision": b"fp32"}}), saved({**good, "run": {"precision": torch.zeros(1)}}),
+            saved({**good, "run": {"seed": [[0]]}}), saved({**good, "run": {3: 0}}), saved({**good, "run": []})):
         path.write_bytes(damage)
         with pytest.raises(UserError) as error:
-            checkpoints.check_state(file, checkpoints.load_state(file), network, moments)
+            checkpoints.check_state(file, checkpoints.load_state(file), expected, 2, steps=3)
         assert str(path) in one_line(error)

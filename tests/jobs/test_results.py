@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import colourization
-from colour.learning import training
+from colour.learning import pictures
 from colourization import CNN
 from tests.helpers import contents_of
 
@@ -43,7 +43,7 @@ def test_the_comparison_takes_regression_too(run, tmp_path, small_unet):
 def test_a_set_of_constant_pictures_is_scored_without_a_warning(run, tmp_path, monkeypatch):
     """There is no colourfulness to divide by."""
     flat = np.full((8, 3, 32, 32), 100, np.uint8)
-    monkeypatch.setattr(training, "load_category", lambda *_: (flat, flat))
+    monkeypatch.setattr(pictures, "load_category", lambda *_: (flat, flat))
     torch.save(CNN(3, 4, 24).state_dict(), tmp_path / "x.pkl")
     status, _, error = run(colourization.main, "--valid", "--checkpoint", tmp_path / "x.pkl", "--outdir", tmp_path)
     assert status == 0 and error == ""

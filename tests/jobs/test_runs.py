@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ import torch
 import colour_regression
 import colourization
 from colour.jobs import checkpoints, runs
-from colour.jobs.checkpoints import Architecture
-from colour.jobs.runs import Run, facts_of, requests_to_stop, train_and_save, training_lock
+from colour.jobs.runs import Run, requests_to_stop, train_and_save, training_lock
+from colour.learning import training
+from colour.learning.networks import Architecture
 from colour.learning.task import Classification, Regression
 from colour.learning.training import Recipe
 from colour.palette import Palette
-from colour.system import devices
 from colour.system.cli import UserError
 from colour.system.files import sha256
 from colourization import CNN
@@ -114,18 +114,17 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
 # What is recorded
 
 
-def test_a_run_records_its_facts_its_palette_and_its_recipe(tmp_path):
+def test_what_identifies_a_training(tmp_path):
     (tmp_path / "init.pkl").write_bytes(b"weights")
-    facts = facts_of(Architecture("UNet", 3, 4, 24), "horse", 100, tmp_path / "init.pkl")
-    assert facts == {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
-                     "init": sha256(tmp_path / "init.pkl")}
-    run, palette = Run(tmp_path / "x.pkl", tmp_path, "python ...", facts), Palette.load()
-    recipe = {"batch_size": 100, "optimizer": "adam", "learn_rate": 0.001, "schedule": "constant", "weight_decay": 0.0,
-              "label_smoothing": 0.0, "augment": (), "seed": 0, "precision": "fp32"}
-    record = run.record(Recipe(precision="fp32"), Classification(palette))
-    assert record == {**facts, **recipe, "palette_sha256": palette.sha256()}  # epochs may be added later
-    record = run.record(Recipe(precision="fp32", schedule="onecycle"), Regression())
-    assert record == {**facts, **recipe, "palette_sha256": None, "schedule": "onecycle", "epochs": 25}
+    run = Run(Architecture("UNet", 3, 4, 24), "horse", tmp_path / "x.pkl", tmp_path, "python ...", 100,
+              tmp_path / "init.pkl")
+    palette, recipe = Palette.load(), Recipe(precision="fp32")
+    identity = run.identity(recipe, Classification(palette, "mean"))
+    assert identity.items() >= {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
+                                "init": sha256(tmp_path / "init.pkl"), "palette_sha256": palette.sha256()}.items()
+    assert "epochs" not in identity and asdict(recipe).items() - {("epochs", 25)} <= identity.items()
+    identity = run.identity(Recipe(schedule="onecycle"), Regression())
+    assert identity["epochs"] == 25 and identity["palette_sha256"] is None
 
 
 def test_pictures_of_every_epoch_and_training_from_given_weights(run, refused, short, tmp_path):
@@ -159,6 +158,38 @@ def test_resuming(run, refused, short, tmp_path):
             "batch_size", "num_filters", "learn_rate", "model", "augment", "seed"))
 
 
+def test_a_hyperparameter_newer_than_the_training_had_its_default(run, refused, short, tmp_path):
+    flags = *short, "--checkpoint", tmp_path / "x.pkl"
+    assert run(colourization.main, *flags)[0] == 0
+    state = checkpoints.load_state(tmp_path / "x.pkl")
+    for name in "optimizer", "label_smoothing", "num_outputs", "precision":
+        del state["run"][name]
+    checkpoints.save_state(tmp_path / "x.pkl", state)
+    error = refused(colourization.main, *flags, "--resume", "-e", 2, "--optimizer", "muon")
+    assert "--optimizer" in error and "'adam'" in error
+    status, _, error = run(colourization.main, *flags, "--resume", "-e", 2)
+    assert status == 0, error
+
+
+def test_colour_is_validated_alike_however_pictures_are_decoded(run, short, tmp_path):
+    figures = []
+    for flags in [], ["--decode", "mean", "--keep_grey"]:
+        assert run(colourization.main, *short, *flags, "--checkpoint", tmp_path / f"{len(flags)}.pkl")[0] == 0
+        figures.append(sidecar_of(tmp_path / f"{len(flags)}.pkl")["validation"])
+    assert figures[0] == figures[1]
+    _, out, _ = run(colourization.main, "--valid", "--checkpoint", tmp_path / "0.pkl", "--decode", "mean",
+                    *short[4:], "--metrics", tmp_path / "scores.json")
+    scores = json.loads((tmp_path / "scores.json").read_text())["0"]
+    assert scores["colour"] == pytest.approx(figures[0]["colour"], abs=1e-6)
+
+
+def test_a_finished_one_cycle_training_says_how_to_go_on(run, refused, short, tmp_path):
+    flags = *short, "--checkpoint", tmp_path / "x.pkl", "--schedule", "onecycle"
+    assert run(colourization.main, *flags)[0] == 0
+    status, _, error = run(colourization.main, *flags, "--resume")
+    assert status == 0 and "--init" in error and "raise" not in error
+
+
 def test_a_training_with_the_former_grey_start_is_refused(run, refused, short, tmp_path):
     flags = *short, "--checkpoint", tmp_path / "x.pkl"
     assert run(colourization.main, *flags)[0] == 0
@@ -174,10 +205,10 @@ def test_a_training_with_the_former_grey_start_is_refused(run, refused, short, t
 def test_resuming_keeps_the_saved_precision(fast, run, refused, short, tmp_path, monkeypatch):
     """Another machine, or a busier one, may choose another precision: it is chosen once for a training."""
     flags = *short, "--checkpoint", tmp_path / "x.pkl"
-    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
+    monkeypatch.setattr(training, "has_fast_bf16", lambda device: fast)
     assert run(colourization.main, *flags)[0] == 0
     assert run(colourization.main, *flags[:-1], tmp_path / "whole.pkl", "-e", 2)[0] == 0
-    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: not fast)
+    monkeypatch.setattr(training, "has_fast_bf16", lambda device: not fast)
     status, out, error = run(colourization.main, *flags, "--resume", "-e", 2)
     assert status == 0 and "Epoch [2/2]" in out, error
     assert sidecar_of(tmp_path / "x.pkl")["precision"] == ("bf16" if fast else "fp32")
@@ -244,7 +275,7 @@ def test_a_bug_is_not_explained_away(error, few_horses, tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr(runs, "train", fail)
-    run = Run(tmp_path / "x.pkl", tmp_path, "python ...", {"model": "CNN"})
+    run = Run(Architecture("CNN", 3, 2, 24), "horse", tmp_path / "x.pkl", tmp_path, "python ...")
     with pytest.raises(type(error), match="a bug"):
         train_and_save(CNN(3, 2, 24), few_horses, few_horses, replace(Recipe(), precision="fp32"),
                        Classification(Palette.load()), run)

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from colour.learning.augment import NAMES
+from colour.learning.pictures import PictureSet, load_sets, minibatches
 from colour.learning.task import Classification, Regression
-from colour.learning.training import PictureSet, Recipe, Tally, evaluate, load_sets, minibatches, train
+from colour.learning.training import Recipe, Tally, evaluate, train
 from colour.metrics import Scores
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
@@ -211,6 +212,14 @@ def test_every_batch_is_a_place_to_stop(gpu, optimizer):
         del record["seconds"]
     assert state["history"] == expected["history"] and state["done"] == 0
     assert all(torch.equal(state["model"][name], expected["model"][name]) for name in expected["model"])
+
+
+@pytest.mark.parametrize("batch_size, batches", [(17, 1), (9, 2)])
+def test_a_request_in_the_last_batch_stops_after_the_epoch(few_horses, batch_size, batches):
+    recipe = Recipe(epochs=5, batch_size=batch_size, precision="fp32")
+    asked = itertools.count(1)
+    states = list(train(new_network(), few_horses[:17], few_horses, recipe, TASK, stop=lambda: next(asked) >= batches))
+    assert len(states) == 1 and len(states[0]["history"]) == 1 and states[0]["done"] == 0
 
 
 def test_a_loss_that_is_not_finite_is_named(few_horses):

@@ -37,8 +37,9 @@ from PIL import Image
 
 from colour.data import batch_files, cifar10, image_file, picture_folder
 from colour.jobs import checkpoints
+from colour.learning.pictures import PictureSet
 from colour.learning.task import Classification
-from colour.learning.training import PictureSet, Recipe, example_of_moments, train
+from colour.learning.training import Recipe, example_state, train
 from colour.palette import Palette
 from colour.system.cli import UserError
 from colour.system.files import sha256
@@ -141,7 +142,7 @@ def read_state(folder, content):
     written(folder, "net.state.pt", content)
     network = tiny_network()
     loaded = checkpoints.load_state(folder / "net.pkl")
-    checkpoints.check_state(folder / "net.pkl", loaded, network, example_of_moments(network, Recipe()))
+    checkpoints.check_state(folder / "net.pkl", loaded, example_state(network, Recipe()), None, steps=10)
     with suppress(FloatingPointError):  # numbers that are not finite are found in training
         for after in train(network, TWO, TWO, Recipe(epochs=2, batch_size=1), TASK, loaded):
             assert len(after["history"]) <= 2

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from colour.jobs import checkpoints
+from colour.learning.pictures import PictureSet
 from colour.learning.task import Classification
-from colour.learning.training import PictureSet, Recipe, example_of_moments, train
+from colour.learning.training import Recipe, example_state, train
 from colour.palette import Palette
 from colour.system.files import ROOT
 from colourization import CNN, UNet
@@ -117,4 +118,4 @@ def test_a_training_under_torchrun(launch, few_files, tmp_path):
     assert "a process of this training failed or was lost" in error and "--resume goes on" in error
     assert checkpoints.load(path)[1]["epochs"] >= 2
     network = CNN(3, 2, 24)
-    checkpoints.check_state(path, checkpoints.load_state(path), network, example_of_moments(network, Recipe()))
+    checkpoints.check_state(path, checkpoints.load_state(path), example_state(network, Recipe()), None, steps=10)

@@ -1,83 +1,18 @@
-"""What a training is computed in, and the memory that it keeps."""
+"""How many threads a process computes with, and the memory that it keeps."""
 
 import itertools
-import json
 import os
 import platform
 import subprocess
 import sys
-import time
-from copy import deepcopy
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from colour.learning.task import Classification
-from colour.learning.training import Recipe, train
-from colour.palette import Palette
 from colour.system import devices
 from colour.system.files import ROOT
-from colourization import UNet, main
-from tests.helpers import needs_gpu
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("milliseconds, fast", [({torch.float32: 2, torch.bfloat16: 1}, True),
-                                                ({torch.float32: 1, torch.bfloat16: 1}, False),
-                                                ({torch.float32: 1, torch.bfloat16: 2}, False)])
-def test_a_cpu_is_timed(milliseconds, fast, monkeypatch):
-    monkeypatch.setattr(F, "conv2d", lambda x, weight, padding: time.sleep(milliseconds[x.dtype] / 1000))
-    threads = torch.get_num_threads()
-    assert devices.has_fast_bf16(CPU) == fast
-    assert torch.get_num_threads() == threads
-
-
-def test_the_answer_is_always_the_same():
-    assert len({devices.has_fast_bf16(CPU) for _ in range(5)}) == 1
-
-
-def test_bfloat16_learns_what_float32_learns(few_horses):
-    losses = {}
-    for precision in "fp32", "bf16":
-        torch.manual_seed(0)
-        network = UNet(3, 4, 24)
-        recipe = Recipe(epochs=2, batch_size=10, learn_rate=0.002, precision=precision)
-        *_, state = train(network, few_horses, few_horses[:10], recipe, Classification(Palette.load()))
-        losses[precision] = [epoch["loss"] for epoch in state["history"]]
-    assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
-    assert losses["fp32"][1] < losses["fp32"][0]
-
-
-@pytest.mark.parametrize("precision, fast, expected", [("auto", True, "bf16"), ("auto", False, "fp32"),
-                                                       ("bf16", False, "bf16"), ("fp32", True, "fp32")])
-def test_the_sidecar_says_what_a_training_was_computed_in(precision, fast, expected, short, run, monkeypatch, tmp_path):
-    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
-    run(main, *short, "--precision", precision, "--checkpoint", tmp_path / "a.pkl")
-    assert json.loads((tmp_path / "a.json").read_text())["precision"] == expected
-
-
-@needs_gpu
-def test_a_replayed_step_does_what_the_step_does():
-    devices.pick_device(gpu=True)
-    network = UNet(3, 8, 24).cuda()
-
-    def step(grey, nothing):
-        network.zero_grad()
-        loss = network(grey).square().mean()
-        loss.backward()
-        return loss.detach()
-
-    replay = devices.replayed(step, torch.device("cuda"), list(network.parameters()))
-    for pictures in 4, 4, 4, 3, 4, 3, 3:
-        grey, before, results = torch.rand(pictures, 1, 32, 32, device="cuda"), deepcopy(network.state_dict()), []
-        for function in step, replay:
-            network.load_state_dict(before)
-            loss = function(grey, None)
-            results.append([loss.clone(), *(one.clone() for one in network.buffers()),
-                            *(parameter.grad.clone() for parameter in network.parameters())])
-        assert all(map(torch.equal, *results))
 
 
 GROUPS = {  # what is in proc/self/cgroup, the files below sys/fs/cgroup, the CPUs
@@ -141,7 +76,8 @@ def test_freed_memory_is_kept_for_the_next_step():
         from colour.system.devices import pick_device
         from colour.palette import Palette
         from colour.learning.task import Classification
-        from colour.learning.training import PictureSet, Recipe, train
+        from colour.learning.pictures import PictureSet
+from colour.learning.training import Recipe, train
         from colourization import UNet
 
         pick_device(gpu=False)

@@ -10,8 +10,8 @@ import hashlib
 import sys
 from collections.abc import Iterator
 
+from colour.learning.pictures import load_sets
 from colour.learning.task import Classification
-from colour.learning.training import load_sets
 from colour.palette import Palette
 from colour.system.cli import Parser, UserError, command
 from colour.system.devices import pick_device

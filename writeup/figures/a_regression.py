@@ -26,7 +26,7 @@ def make(values: Values, horses: Horses) -> None:
 
 def table_of_layers(network: nn.Module, grey: torch.Tensor) -> None:
     rows = []
-    for block, output in capture(network, grey).items():
+    for block, output in capture(network, grey)[1].items():
         conv, *then = layers(network, block)
         filters, channels, k, _ = conv.weight.shape
         depth, height, width = output.shape[1:]

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from colour.jobs.results import colourings
+from colour.learning.baselines import ALL_GREY, CEILING, MEAN_COLOUR, MOST_FREQUENT, baselines
 from colour.learning.training import Recipe
-from colour.metrics import CEILING, baselines
 from colour.system.files import ROOT
 from writeup.figures.common import RULE, TITLES, WEIGHTS, Horses, Values, load_shipped, save_row, save_table, score
 
-BASELINES = {"all-grey picture": "allgrey", "most frequent colour per grey level": "bylevel",
-             "mean colour per grey level": "bylevel_mean", CEILING: "ceiling"}
+BASELINES = {ALL_GREY: "allgrey", MOST_FREQUENT: "bylevel", MEAN_COLOUR: "bylevel_mean", CEILING: "ceiling"}
 # What the weights of the original hand-out score on the same horses. They are not ours to ship: measured once.
 HANDOUT_REGRESSION = {"regression_cnn_k3_f32": 0.00627, "regression_cnn_k3_f16": 0.00711}  # loss
 HANDOUT = {  # colour of the most probable and of the mean colour (dB), loss, accuracy
@@ -37,15 +36,14 @@ def make(values: Values, horses: Horses) -> None:
     for name, (colour, mean_colour, loss, accuracy) in HANDOUT.items():
         values.put_figures(f"handout.{name}", {"colour": colour, "loss": loss, "acc": accuracy})
         values.put_figures(f"handout.{name}_mean", {"colour": mean_colour})
-    train, valid = horses.train, horses.valid
-    others = baselines(train.images, train.labels, valid.images, valid.labels, horses.palette)
+    others = baselines(horses.train, horses.valid, horses.palette)
     for name, prefix in BASELINES.items():
         values.put_figures(prefix, others[name])
     values.put("truth.colourfulness", others[CEILING]["true_colourfulness"], ".1f")
     table_of_scores(values)
 
     network, task = load_shipped("cnn_k3_f32", horses.palette)
-    save_row("strip_ceiling", horses.palette.rgb(valid.labels[:len(horses.shown)]))
+    save_row("strip_ceiling", horses.palette.rgb(horses.valid.labels[:len(horses.shown)]))
     save_row("strip_cnn", colourings(network, task, horses.shown)[0])
     save_row("strip_cnn_mean", colourings(network, replace(task, decoder="mean"), horses.shown)[0])
 

@@ -8,14 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from activations import NETWORKS
+import colour_regression
 from colour.jobs import plots
-from colour.jobs.checkpoints import load_network
-from colour.learning.task import Classification, Regression, Task
-from colour.learning.training import PictureSet, evaluate
+from colour.jobs.checkpoints import load_with_task
+from colour.learning.pictures import PictureSet
+from colour.learning.task import Decoding, Task
+from colour.learning.training import evaluate
 from colour.palette import Palette
 from colour.pixels import to_rgb
 from colour.system.files import ROOT
+from colourization import MODELS
 
 GENERATED = ROOT / "writeup" / "generated"
 HEADER = "% Written by python -m writeup.figures\n"
@@ -104,8 +106,9 @@ def parameters(network: nn.Module) -> tuple[int, int, int]:
 
 def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
     """Load the weights weights/``name``.pkl, and the task that they were trained for."""
-    network, architecture, _ = load_network(ROOT / "weights" / f"{name}.pkl", NETWORKS)
-    return network, Regression() if architecture.model == "RegressionCNN" else Classification(palette)
+    network, _, task = load_with_task(ROOT / "weights" / f"{name}.pkl", MODELS, colour_regression.MODELS, palette.path,
+                                      Decoding())
+    return network, task
 
 
 def score(network: nn.Module, task: Task, horses: Horses) -> dict[str, float]:

@@ -21,7 +21,7 @@ def make(values: Values, horses: Horses) -> None:
     networks = {stem: load_shipped(f"{stem}_k3_f32", horses.palette)[0] for stem in ("cnn", "unet")}
     table_of_shares(values, networks, rgb)
     for stem, network in networks.items():
-        for block, maps in capture(network, grey[CLOSE_UP]).items():
+        for block, maps in capture(network, grey[CLOSE_UP])[1].items():
             save_row(f"act_{stem}_{block}", tiles(maps, horses.palette if block == "finalconv" else None), scale=3)
     for index in CLOSE_UP:
         save_row(f"horse_{index}", [grey[index], rgb[index]], scale=3)
@@ -80,7 +80,7 @@ def table_of_shares(values: Values, networks: dict[str, nn.Module], rgb: torch.T
     grey = grey_of(rgb)
     shares = {}
     for stem, network in networks.items():
-        for block, maps in capture(network, grey).items():
+        for block, maps in capture(network, grey)[1].items():
             maps = F.interpolate(maps, size=grey.shape[-2:])
             shares[block, stem] = {"grey": share(maps, grey), "detail": share(fine(maps), fine(grey)),
                                    "colour": share(maps, rgb - grey)}

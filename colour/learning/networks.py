@@ -1,0 +1,62 @@
+"""What a network must be, and the sizes that build one.
+
+A network is a class and a line in ``MODELS`` of its script. It is made with (kernel, num_filters, num_outputs) and maps
+grey (N, 1, H, W) to (N, num_outputs, H, W), for sides that are multiples of 4, or of its class attribute ``multiple``.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from colour.system.cli import UserError, brief
+
+KERNEL, NUM_FILTERS = 3, 32  # the assignment's defaults
+
+
+class Architecture(NamedTuple):
+    """Name a network and the arguments that build it."""
+
+    model: str
+    kernel: int
+    num_filters: int
+    num_outputs: int
+
+    def build(self, networks: dict[str, type[nn.Module]]) -> nn.Module:
+        """Return a new network of this size; ``networks`` has the classes by name."""
+        return networks[self.model](self.kernel, self.num_filters, self.num_outputs)
+
+
+def side_multiple(network: nn.Module) -> int:
+    """Return what height and width of a picture must be multiples of for this network."""
+    return getattr(network, "multiple", 4)
+
+
+@torch.no_grad()
+def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Module:
+    """Return the layer with a filter that runs last, whatever its name and its place in the class.
+
+    Try the network on a small black picture. Raise ``UserError`` if its output has not one value for each of
+    ``num_outputs`` at each pixel.
+    """
+    parameter, side = next(network.parameters()), side_multiple(network)
+    picture = parameter.new_zeros(1, 1, side, side)
+    ran, was_training = [], network.training
+    hooks = [layer.register_forward_hook(lambda layer, *_: ran.append(layer)) for layer in network.modules()
+             if any(one.ndim == 4 for one in layer.parameters(recurse=False))]
+    network.eval()
+    try:
+        output = network(picture)
+    except RuntimeError as error:
+        raise UserError(f"{type(network).__name__} cannot take a picture of {side}x{side} pixels ({brief(error)}): "
+                        "correct its layers, or give the class the attribute `multiple` that its sides need") from error
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    expected = (1, num_outputs or len(ran[-1].weight), side, side)
+    found = tuple(output.shape) if torch.is_tensor(output) else type(output).__name__
+    if found != expected:
+        raise UserError(f"the network returns {found} for a picture of shape {tuple(picture.shape)}, not {expected}: "
+                        f"correct {type(network).__name__}.forward")
+    return ran[-1]
