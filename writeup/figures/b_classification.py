@@ -1,4 +1,4 @@
-"""B: the scores of all shipped weights, beside the hand-out's and what needs no network; pictures of the CNN."""
+"""B: the scores of all shipped weights, beside the handout's and what needs no network; pictures of the CNN."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from colour.system.files import ROOT
 from writeup.figures.common import RULE, TITLES, WEIGHTS, Horses, Values, load_shipped, save_row, save_table, score
 
 BASELINES = {ALL_GREY: "allgrey", MOST_FREQUENT: "bylevel", MEAN_COLOUR: "bylevel_mean", CEILING: "ceiling"}
-# What the weights of the original hand-out score on the same horses. They are not ours to ship: measured once.
+# What the weights of the original handout score on the same horses. They are not ours to ship: measured once.
 HANDOUT_REGRESSION = {"regression_cnn_k3_f32": 0.00627, "regression_cnn_k3_f16": 0.00711}  # loss
 HANDOUT = {  # colour of the most probable and of the mean colour (dB), loss, accuracy
     "cnn_k3_f32": (23.91, 24.80, 1.581, 0.412),
@@ -63,7 +63,7 @@ def recipes(values: Values) -> None:
 
 
 def table_of_scores(values: Values) -> None:
-    """Write the table: colour first; ours and the hand-out's beside each other."""
+    """Write the table: colour first; ours and the handout's beside each other."""
     def row(title: str, name: str) -> list[str]:
         columns = (name, "colour"), (f"{name}_mean", "colour"), (name, "loss"), (name, "acc")
         cells = (values.cells(prefix, key) + values.cells(f"handout.{prefix}", key) for prefix, key in columns)
@@ -96,6 +96,6 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
             v[f"{more}.loss"] < v[f"{fewer}.loss"] and v[f"{more}.acc"] > v[f"{fewer}.acc"]
             and 0 < v[f"{more}_mean.colour"] - v[f"{fewer}_mean.colour"] < 0.2)
     for name in HANDOUT:
-        yield f"B: {name} has more mean colour and less loss than the hand-out's, and no less argmax colour", (
+        yield f"B: {name} has more mean colour and less loss than the handout's, and no less argmax colour", (
             v[f"{name}.colour"] >= v[f"handout.{name}.colour"] and v[f"{name}.loss"] < v[f"handout.{name}.loss"]
             and v[f"{name}_mean.colour"] > v[f"handout.{name}_mean.colour"])
