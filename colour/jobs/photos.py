@@ -26,8 +26,9 @@ from colour.data import image_file
 from colour.data.picture_folder import find_pictures
 from colour.decode import keep_grey
 from colour.jobs.plots import ORIGIN
+from colour.learning.networks import side_multiple
 from colour.learning.task import Task
-from colour.pixels import to_rgb
+from colour.pixels import grey_of, to_rgb
 from colour.system.cli import UserError, one_line
 from colour.system.devices import threads
 from colour.system.files import atomic_write, display_path, sha256
@@ -74,10 +75,11 @@ def _reduced(image: Image.Image, scale: float) -> Image.Image:
 def chroma_of(network: nn.Module, task: Task, grey: np.ndarray) -> np.ndarray:
     """Return how far R, G and B should be from grey (h, w) in [0, 1), as (3, h, w); sides may have 1 pixel."""
     height, width = grey.shape
-    padded = torch.from_numpy(np.pad(grey, ((0, -height % 4), (0, -width % 4)), mode="symmetric"))
+    multiple = side_multiple(network)
+    padded = torch.from_numpy(np.pad(grey, ((0, -height % multiple), (0, -width % multiple)), mode="symmetric"))
     padded = padded[None, None].to(next(network.parameters()).device)
-    rgb = replace(task, keep_grey=True).colours(network(padded), padded)[0, :, :height, :width].cpu()
-    return (rgb - rgb.mean(dim=0)).numpy()
+    rgb = replace(task, keep_grey=True).colours(network(padded), padded)
+    return (rgb - grey_of(rgb))[0, :, :height, :width].cpu().numpy()
 
 
 def guided(grey: np.ndarray, chroma: np.ndarray) -> np.ndarray:
@@ -117,7 +119,8 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
                 for three in (maps[:3], maps[3:]))
         pixels = torch.from_numpy(np.array(image.crop((left, top, right, bottom))))  # (H, W, 3 or 4)
         total = pixels[..., :3].sum(dim=-1)
-        rgb = keep_grey((a * (total / 768) + b)[None], (total / 765)[None, None])[0] * 255
+        grey = total / 768  # as the network saw it: bytes / 256
+        rgb = keep_grey((a * grey + b)[None], (total / 765)[None, None])[0] * 255
         # Two are rounded, the third has what is left of the total; if that is -1 or 256, the first gives way.
         red, blue = rgb[0].round().long(), rgb[2].round().long()
         green = (total - red - blue).clamp(0, 255)
@@ -128,7 +131,8 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
 def colour(image: Image.Image, network: nn.Module, task: Task, size: int) -> None:
     """Colour an RGB or RGBA picture in place; ``network``, in eval mode, sees it on about size x size pixels."""
     small = _reduced(image, size / math.sqrt(image.width * image.height))
-    grey = to_rgb(np.asarray(small.convert("RGB"))).mean(axis=-1)
+    pixels = torch.from_numpy(np.array(small.convert("RGB"))).permute(2, 0, 1)
+    grey = grey_of(to_rgb(pixels)[None])[0, 0].numpy()
     tint(image, guided(grey, chroma_of(network, task, grey)))
 
 

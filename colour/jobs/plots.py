@@ -8,17 +8,18 @@ loads in a tenth of the time of matplotlib, which draws curves and colour scales
 import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from unittest import mock
+from types import ModuleType
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from colour.system.files import ROOT, atomic_write
+from colour.system.cli import UserError, brief
+from colour.system.files import atomic_write
 
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
 TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 12  # pixels, of letters
@@ -67,20 +68,20 @@ def save_figure(figure, path: str | Path) -> None:
 
 
 @contextmanager
-def lend_matplotlib() -> Iterator[object]:
-    """Lend matplotlib with its own defaults: no setting of the user reaches our pictures, stops them or prints."""
-    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
-    # While it is imported, matplotlib reads a backend from the environment, as Jupyter exports it, and a file of
-    # settings from the working folder or from where the environment says.
-    here = os.getcwd()
-    with mock.patch.dict(os.environ, MPLBACKEND="agg", MATPLOTLIBRC=os.devnull), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.chdir(ROOT / "colour")
-        try:
-            import matplotlib
-            import matplotlib.figure
-        finally:
-            os.chdir(here)
+def matplotlib_defaults() -> Iterator[ModuleType]:
+    """Yield matplotlib with its own defaults in the block: no style of the user changes our pictures.
+
+    pyplot is never imported, so a notebook keeps its backend. Raises ``UserError`` if the user's settings are broken.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of folders that it cannot write to
+    package = os.environ.get("MPLBACKEND", "").removeprefix("module://").partition(".")[0]
+    if package == "matplotlib_inline" and not find_spec(package):  # exported by a notebook, and not installed here
+        del os.environ["MPLBACKEND"]
+    try:
+        import matplotlib.figure
+    except ValueError as error:
+        raise UserError(f"matplotlib cannot read its settings ({brief(error)}): correct or remove MPLBACKEND and "
+                        "matplotlibrc") from error
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield matplotlib
@@ -115,7 +116,7 @@ def _pixels(images) -> np.ndarray:
 
 def heat(values: np.ndarray) -> np.ndarray:
     """Return numbers (H, W) from 0 (dark) to 1 (yellow) as uint8 (H, W, 3)."""
-    with lend_matplotlib() as matplotlib:
+    with matplotlib_defaults() as matplotlib:
         return matplotlib.colormaps["viridis"](values, bytes=True)[..., :3]
 
 
@@ -156,7 +157,7 @@ def training_curve(path: str | Path, history: list[dict], loss_name: str, title:
     panels = {"loss": (loss_name, 1), "acc": ("accuracy (%)", 100)}
     panels = {name: panel for name, panel in panels.items() if name in history[0]}
     epochs = range(1, len(history) + 1)
-    with lend_matplotlib() as matplotlib:
+    with matplotlib_defaults() as matplotlib:
         figure = matplotlib.figure.Figure((5 * len(panels), 3.8), layout="constrained")
         subplots = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (name, (label, unit)) in zip(subplots, panels.items(), strict=True):

@@ -57,28 +57,39 @@ def history(epochs: int, **more) -> list[dict]:
 
 
 def test_importing_does_not_import_matplotlib():
-    code = "import sys; from colour import plots; assert not any(name.startswith('matplotlib') for name in sys.modules)"
+    code = "import sys; import colour.jobs.plots; assert not any(name.startswith('matplotlib') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+DRAW = """if True:
+    import sys
+    from colour.jobs import plots
+    plots.training_curve("curve.png", [{'loss': 1, 'val_loss': 2}] * 3, "loss", "a title")
+    plots.sheet("sheet.png", [[[0, 1]]], "x")
+    assert "matplotlib.pyplot" not in sys.modules
+    """
+
+
+def drawn(folder, settings: bytes, **environment) -> subprocess.CompletedProcess:
+    folder.mkdir()
+    (folder / "matplotlibrc").write_bytes(settings)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run([sys.executable, "-c", DRAW], cwd=folder, capture_output=True, text=True, env=environment)
+
+
 def test_settings_of_matplotlib_change_nothing(tmp_path):
-    """A backend that is not there, as a notebook exports it, and a settings file that is none."""
-    code = """if True:
-        from colour.jobs import plots
-        plots.training_curve("curve.png", [{'loss': 1, 'val_loss': 2}] * 3, "loss", "a title")
-        plots.sheet("sheet.png", [[[0, 1]]], "x")
-        """
-    drawn = []
-    for number, settings in enumerate(({}, {"MPLBACKEND": "module://matplotlib_inline.backend_inline",
-                                            "MATPLOTLIBRC": "matplotlibrc", "MPLCONFIGDIR": "/proc/closed"})):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / "matplotlibrc").write_bytes(b"font.family: nowhere\n\xff\xfe")
-        done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
-                              env=os.environ | {"PYTHONPATH": str(ROOT)} | settings)
-        assert done.stdout == done.stderr == ""
-        drawn.append([(folder / name).read_bytes() for name in ("curve.png", "sheet.png")])
-    assert drawn[0] == drawn[1]
+    """A notebook exports its backend, and a user may have a style."""
+    assert drawn(tmp_path / "plain", b"").returncode == 0
+    result = drawn(tmp_path / "styled", b"font.family: serif\nlines.linewidth: 9\naxes.facecolor: red\n",
+                   MPLBACKEND="module://matplotlib_inline.backend_inline", MPLCONFIGDIR="/proc/closed")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    for name in "curve.png", "sheet.png":
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "styled" / name).read_bytes()
+
+
+def test_broken_settings_of_matplotlib_are_named(tmp_path):
+    result = drawn(tmp_path / "x", b"\xff\xfe")
+    assert "UserError: matplotlib cannot read its settings" in result.stderr
 
 
 def test_picture_is_the_picture_enlarged(tmp_path):
