@@ -1,4 +1,4 @@
-"""Turn logits into colours. A new way to decode is a function and a row in ``DECODERS``."""
+"""Turn logits into colours. A new way to decode is a function and a row in ``DECODERS``; its docstring is its help."""
 
 import torch
 
@@ -14,15 +14,18 @@ def most_probable(logits: torch.Tensor) -> torch.Tensor:
 
 
 def argmax(logits: torch.Tensor, palette: Palette, temperature: float) -> torch.Tensor:
+    """the most probable colour"""
     return palette.rgb(most_probable(logits))
 
 
 def mean(logits: torch.Tensor, palette: Palette, temperature: float) -> torch.Tensor:
+    """the expected colour"""
     centres = torch.from_numpy(palette.centres).to(logits.device)
     return torch.einsum("nkhw,kc->nchw", logits.float().softmax(dim=1), centres)
 
 
 def annealed(logits: torch.Tensor, palette: Palette, temperature: float) -> torch.Tensor:
+    """the expected colour at --temperature"""
     logits = logits.float()
     # Subtract the largest first: it stays 0 when divided, however small the temperature.
     temperature = max(temperature, torch.finfo(logits.dtype).tiny)

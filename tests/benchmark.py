@@ -25,7 +25,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from colour.learning.pictures import PictureSet, load_sets
-from colour.learning.speed import has_fast_bf16
 from colour.learning.task import Classification
 from colour.learning.training import Recipe, train
 from colour.palette import Palette
@@ -58,10 +57,8 @@ class Bench:
         self.baseline = baseline
         self.device = pick_device(gpu=False)
         self.horses, self.test = load_sets("horse", None, None, self.device, TASK)
-        if precision == "auto":
-            precision = "bf16" if has_fast_bf16(self.device) else "fp32"
-        self.recipe = Recipe(precision=precision)
-        self.rate = matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
+        self.recipe = Recipe(precision=precision).decided(self.device)
+        self.rate = matrix_rate(torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32)
 
     def plain(self, job: Callable, *arguments) -> Callable:
         """Return a function that runs ``job`` in the process of the baseline."""
@@ -225,10 +222,10 @@ def target(bench: Bench) -> None:
             bench.plain(plain_baseline.epoch, model, 5000, 100)()
             yield bench.plain(plain_baseline.validate_now, model)()
 
-    def our_training(model: str, recipe: Recipe, figure: str):
+    def our_training(model: str, recipe: Recipe):
         torch.manual_seed(recipe.seed)
         network = NETWORKS[model](3, 32, 24)
-        for state in train(network, bench.horses, bench.test, recipe, replace(TASK, decoder="mean")):
+        for state in train(network, bench.horses, bench.test, recipe, TASK):
             last = state["history"][-1]
             yield {"loss": last["val_loss"], "colour": last["val_colour"]}
 
@@ -242,7 +239,7 @@ def target(bench: Bench) -> None:
         for seed in range(seeds):
             bench.plain(plain_baseline.start_again, seed)()
             plain_runs.append(reach(figure, goal, plain_training(model)))
-            our_runs.append(reach(figure, goal, our_training(model, replace(ours, seed=seed), figure)))
+            our_runs.append(reach(figure, goal, our_training(model, replace(ours, seed=seed))))
         times = [(plain, us) for (plain, _), (us, _) in zip(plain_runs, our_runs)]
         epochs = ["/".join(str(count) for _, count in runs) for runs in (plain_runs, our_runs)]
         row(f"{model}, {figure} {goal}", times, 1, "s", note=f"epochs: {epochs[0]}, {epochs[1]}")

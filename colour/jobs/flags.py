@@ -88,8 +88,8 @@ def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def add_decoding_flags(group) -> None:
     group.add_argument("--decode", choices=list(DECODERS),
-                       help="argmax: the most probable colour; mean: the expected one; annealed: that at --temperature "
-                            "(default: argmax, and annealed with --image)")
+                       help="; ".join(f"{name}: {decoder.__doc__}" for name, decoder in DECODERS.items())
+                            + " (default: argmax, and annealed with --image)")
     group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
                        help="of --decode annealed: near 0 it acts like argmax, 1 is the mean")
     group.add_argument("--compare", nargs="+", metavar="FILE",
