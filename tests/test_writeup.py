@@ -146,7 +146,7 @@ def test_the_statements_of_the_text_hold():
 def test_the_pdf_is_made_from_these_sources():
     pdf = (FOLDER / "a2-writeup.pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and pdf.rstrip().endswith(b"%%EOF")
-    assert b"/Title (Colourization using CNN: answer key)" in pdf and b"/Author (The colourization developers)" in pdf
+    assert b"/Title(Colourization using CNN: answer key)" in pdf and b"/Author(The colourization developers)" in pdf
     for key, path in {"SourceMD5": FOLDER / "a2-writeup.tex", "ValuesMD5": GENERATED / "values.tex"}.items():
         found = re.search(rf"/{key} ?\((\w+)\)".encode(), pdf)
         assert found, f"no {key} in the PDF"
