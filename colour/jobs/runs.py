@@ -100,7 +100,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
         start, recipe = torchrun.from_rank_zero(begin_alone)
         # Several processes would have to agree on where to stop: so they stop at once and lose the unfinished epoch.
         stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
-        history = start["history"] if start else []
+        state, history = start, start["history"] if start else []
         if torchrun.rank() == 0 and len(history) >= recipe.epochs:
             print(f"{run.checkpoint} has already trained for {len(history)} epochs: {how_to_go_on(recipe)}",
                   file=sys.stderr)

@@ -1,16 +1,11 @@
 """How many threads a process computes with, and the memory that it keeps."""
 
-import itertools
 import os
-import platform
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from colour.system import devices
-from colour.system.files import ROOT
 
 CPU = torch.device("cpu")
 
@@ -67,25 +62,3 @@ def test_threads_are_put_back():
         assert torch.get_num_threads() == before + 1
         raise ValueError
     assert torch.get_num_threads() == before
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have no such setting")
-def test_freed_memory_is_kept_for_the_next_step():
-    code = """if True:
-        import resource, torch
-        from colour.system.devices import pick_device
-        from colour.palette import Palette
-        from colour.learning.task import Classification
-        from colour.learning.pictures import PictureSet
-from colour.learning.training import Recipe, train
-        from colourization import UNet
-
-        pick_device(gpu=False)
-        pictures = PictureSet(torch.zeros(500, 3, 32, 32, dtype=torch.uint8),
-                              torch.zeros(500, 32, 32, dtype=torch.uint8))
-        for _ in train(UNet(3, 32, 24), pictures, pictures, Recipe(epochs=4, batch_size=250),
-                       Classification(Palette.load())):
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"""
-    counts = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    faults = [int(count) for count in counts.split()]
-    assert min(after - before for before, after in itertools.pairwise(faults)) < faults[0] / 10
