@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from colour.data import image_file
@@ -50,11 +51,15 @@ def of_photos(network: nn.Module, task: Classification, files: Iterable[Path], s
     errors = []
     for file in files:
         image = image_file.read(file).convert("RGB")
-        truth = to_rgb(np.asarray(image))
+        truth = rgb_of(image)
         photos.colour(image, network, task, size)
-        guesses = to_rgb(np.asarray(image)), truth.mean(axis=-1, keepdims=True)
-        errors.append([float(np.square(guess - truth).mean()) for guess in guesses])
+        errors.append([float((guess - truth).square().mean()) for guess in (rgb_of(image), grey_of(truth))])
     return torch.tensor(errors).T
+
+
+def rgb_of(image: Image.Image) -> torch.Tensor:
+    """Return a picture as RGB (1, 3, H, W) in [0, 1)."""
+    return to_rgb(torch.from_numpy(np.array(image))).permute(2, 0, 1)[None]
 
 
 def gain(coloured: torch.Tensor, grey: torch.Tensor) -> float:

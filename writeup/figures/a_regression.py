@@ -5,10 +5,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import nn
 
+from activations import capture
 from colour.jobs.results import colourings
 from colour.pixels import grey_of
-from writeup.figures.common import Horses, Values, load_shipped, save_row
+from writeup.figures.common import RULE, Horses, Values, code, layers, load_shipped, parameters, save_row, save_table
+
+LAYERS = {nn.MaxPool2d: "max-pool 2", nn.Upsample: r"upsample $\times 2$", nn.BatchNorm2d: "BN", nn.ReLU: "ReLU"}
 
 
 def make(values: Values, horses: Horses) -> None:
@@ -16,7 +20,22 @@ def make(values: Values, horses: Horses) -> None:
     save_row("strip_grey", grey_of(horses.shown))
     save_row("strip_truth", horses.shown)
     save_row("strip_regression_cnn", colourings(network, task, horses.shown)[0])
+    table_of_layers(network, grey_of(horses.shown))
     distances(values, horses)
+
+
+def table_of_layers(network: nn.Module, grey: torch.Tensor) -> None:
+    rows = []
+    for block, output in capture(network, grey)[1].items():
+        conv, *then = layers(network, block)
+        filters, channels, k, _ = conv.weight.shape
+        depth, height, width = output.shape[1:]
+        rows.append([code(block), str(filters), rf"${k}\times{k}\times{channels}$",
+                     ", ".join(LAYERS[type(layer)] for layer in then) or "--",
+                     rf"${height}\times{width}\times{depth}$", f"{conv.weight.numel():,}", str(conv.bias.numel())])
+    weights, biases, _ = parameters(network)
+    save_table("layers", "lrclcrr", [["block", "filters", "size of each", "then", "output", "weights", "biases"], RULE,
+                                     *rows, RULE, ["all", "", "", "", "", f"{weights:,}", str(biases)]])
 
 
 def distances(values: Values, horses: Horses) -> None:

@@ -1,5 +1,6 @@
 """What the questions share: the horses, the shipped weights, and how values, tables and pictures are written."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,9 @@ HEADER = "% Written by python -m writeup.figures\n"
 RULE = r"\midrule"
 TITLES = {"regression_cnn": "RegressionCNN", "cnn": "CNN", "unet": "UNet", "dunet": "DilatedUNet"}
 WEIGHTS = [f"{stem}_k3_f{filters}" for stem in TITLES for filters in (32, 16)]
-FIGURES = {  # unit and format of what ``score`` returns: shares in percent, squared errors in thousandths
-    "loss": (1, ".3f"), "acc": (100, ".1f"), "psnr": (1, ".2f"), "colour": (1, ".2f"), "colourfulness": (1, ".1f"),
-    "error.colour": (1000, ".2f"), "error.brightness": (1000, ".2f"),
+FIGURES = {  # unit and format of what ``score`` returns: shares in percent
+    "loss": (1, ".3f"), "acc": (100, ".1f"), "psnr": (1, ".2f"), "colour": (1, ".2f"), "brightness": (1, ".2f"),
+    "colourfulness": (1, ".1f"),
 }
 
 
@@ -96,6 +97,13 @@ def layers(network: nn.Module, block: str) -> list[nn.Module]:
     return [module for module in getattr(network, block).modules() if not list(module.children())]
 
 
+def parameters(network: nn.Module) -> tuple[int, int, int]:
+    """Count the weights of the convolutions, their biases, and the parameters of batch normalisation."""
+    convs = [layers(network, block)[0] for block, _ in network.named_children()]
+    weights, biases = (sum(getattr(conv, name).numel() for conv in convs) for name in ("weight", "bias"))
+    return weights, biases, sum(parameter.numel() for parameter in network.parameters()) - weights - biases
+
+
 def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
     """Load the weights weights/``name``.pkl, and the task that they were trained for."""
     network, _, task = load_with_task(ROOT / "weights" / f"{name}.pkl", MODELS, colour_regression.MODELS, palette.path,
@@ -104,10 +112,11 @@ def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
 
 
 def score(network: nn.Module, task: Task, horses: Horses) -> dict[str, float]:
-    """Return the scores on the test horses, and the squared error in its two parts.
+    """Return the scores on the test horses, and ``brightness``, which completes ``colour``.
 
-    ``error.colour`` is what is left when each pixel gets its true grey back, ``error.brightness`` what this removes.
+    The squared error of a picture has two parts: ``colour`` is the PSNR of what is left when each pixel gets its true
+    grey back, ``brightness`` that of what this removes.
     """
     figures = evaluate(network, horses.valid if task.palette else PictureSet(horses.valid.images), task)
     whole, colour = (10 ** (-figures[key] / 10) for key in ("psnr", "colour"))
-    return {**figures, "error.colour": colour, "error.brightness": whole - colour}
+    return {**figures, "brightness": -10 * math.log10(whole - colour)}

@@ -12,17 +12,19 @@ from torch import nn
 from colour.jobs import plots
 from colour.jobs.results import colourings
 from colour.pixels import grey_of, to_rgb
-from colourization import MyDilatedConv2d
+from colourization import MODELS, MyDilatedConv2d, UNet
 from writeup.figures import common
 from writeup.figures.common import GENERATED, RULE, Horses, Values, code, load_shipped, save_row, save_table
 
 NETWORKS = ("cnn", "unet", "dunet")
+FILTERS = {"plain": (3, 0), "large": (5, 0), "dilated": (3, 1)}  # size, dilation
 MIDDLE = range(32, 36)  # of pictures of 64x64: all places in a square of 4x4, which is one unit of the middle layer
 PIXEL = 33  # of these, the one whose gradient is drawn; it sees most
 SCALE = 8  # of that drawing
 
 
 def make(values: Values, horses: Horses) -> None:
+    counts(values, len(horses.palette))
     grey = grey_of(to_rgb(horses.valid.images[:100]).double())
     grey = F.pad(grey, (16, 16, 16, 16), mode="reflect")
     networks = {stem: load_shipped(f"{stem}_k3_f32", horses.palette)[0].double() for stem in NETWORKS}
@@ -51,6 +53,31 @@ def make(values: Values, horses: Horses) -> None:
     (GENERATED / "dilated_weight.py.txt").write_text(listing)
     network, task = load_shipped("dunet_k3_f32", horses.palette)
     save_row("strip_dunet", colourings(network, task, horses.shown)[0])
+
+
+def counts(values: Values, colours: int) -> None:
+    """Write two tables: what the three networks consist of, and what three filters in the middle layer would be."""
+    rows = []
+    for name, model in MODELS.items():
+        numbers = common.parameters(model(3, 32, colours))
+        for key, number in zip(("weights", "biases"), numbers):
+            values.put(f"{name}.{key}", number, ",")
+        rows.append([code(model.__name__), *(f"{number:,}" for number in (*numbers, sum(numbers)))])
+    values.put("UNet16.weights", common.parameters(UNet(3, 16, colours))[0], ",")
+    save_table("counts", "lrrrr", [["network", "weights", "biases", "of BN", "all"], RULE, *rows])
+
+    rows = []
+    for name, (size, dilation) in FILTERS.items():
+        network = UNet(3, 32, colours)
+        conv = network.rfconv[0] = MyDilatedConv2d(64, 64, size, dilation)
+        seen, whole = formula(network)["rfconv"][0], common.parameters(network)
+        values.put(f"seen.{name}", seen)
+        title = rf"${size}\times{size}$" + (f", dilation {dilation}" if dilation else "")
+        rows.append([title, str(size * size), f"{conv.weight.numel():,}", str(conv.bias.numel()),
+                     f"{sum(whole[:2]):,}", rf"${span(conv)}\times{span(conv)}$", rf"${seen}\times{seen}$"])
+    save_table("filters", "lrrrrcc", [
+        ["", r"\multicolumn{3}{c}{of \texttt{rfconv}}", "of the", r"\multicolumn{2}{c}{each unit sees}"],
+        ["filter", "taps", "weights", "biases", "UNet", "units before it", "input pixels"], RULE, *rows])
 
 
 def span(conv: nn.Module) -> int:
@@ -111,8 +138,11 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
     yield "D: dilation in rfconv and upconv1 adds most", (
         v["rf.rfconv.gain"] == v["rf.upconv1.gain"] > max(
             v[f"rf.{block}.gain"] for block in ("downconv1", "downconv2", "upconv2", "finalconv")))
-    yield "G: as shipped, DilatedUNet and UNet are within one point of accuracy", (
-        abs(v["dunet_k3_f32.acc"] - v["unet_k3_f32.acc"]) < 1)
-    for dilated, plain in ("dunet_k3_f32", "unet_k3_f32"), ("dunet_e25", "unet_e25"):
-        yield f"G: {dilated} and {plain} have about the same error of colour", (
-            abs(v[f"{dilated}.error.colour"] / v[f"{plain}.error.colour"] - 1) < 0.05)
+    yield "D: a dilated 3x3 filter sees as far as a 5x5 one, and further than a 3x3 one", (
+        v["seen.dilated"] == v["seen.large"] > v["seen.plain"])
+    yield "D: dilation adds no weights and no biases", v["DUNet.weights"] == v["UNet.weights"]
+    for filters in 32, 16:
+        dilated, plain = f"dunet_k3_f{filters}", f"unet_k3_f{filters}"
+        yield f"G: {dilated} and {plain} are alike in accuracy, loss, brightness and colour", (
+            abs(v[f"{dilated}.acc"] - v[f"{plain}.acc"]) < 1 and abs(v[f"{dilated}.loss"] - v[f"{plain}.loss"]) < 0.05
+            and all(abs(v[f"{dilated}{key}"] - v[f"{plain}{key}"]) < 0.15 for key in (".brightness", "_mean.colour")))

@@ -1,15 +1,16 @@
-"""E: two channels of each block for three horses, and how much detail the last blocks hold."""
+"""E: two channels of each block for three horses, and how much brightness and colour each block holds."""
 
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from activations import capture
 from colour.decode import most_probable
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
-from writeup.figures.common import Horses, Values, heat, load_shipped, save_row
+from writeup.figures.common import RULE, Horses, Values, code, heat, load_shipped, save_row, save_table
 
 CLOSE_UP = [7, 1, 6]  # test horses
 
@@ -17,13 +18,11 @@ CLOSE_UP = [7, 1, 6]  # test horses
 def make(values: Values, horses: Horses) -> None:
     rgb = to_rgb(horses.valid.images[:200])
     grey = grey_of(rgb)
-    for stem in "cnn", "unet":
-        network, _ = load_shipped(f"{stem}_k3_f32", horses.palette)
+    networks = {stem: load_shipped(f"{stem}_k3_f32", horses.palette)[0] for stem in ("cnn", "unet")}
+    table_of_shares(values, networks, rgb)
+    for stem, network in networks.items():
         for block, maps in capture(network, grey[CLOSE_UP])[1].items():
             save_row(f"act_{stem}_{block}", tiles(maps, horses.palette if block == "finalconv" else None), scale=3)
-        _, maps = capture(network, grey)
-        for block in "upconv2", "finalconv":
-            values.put(f"detail.{stem}.{block}", 100 * detail(maps[block], grey), ".0f")
     for index in CLOSE_UP:
         save_row(f"horse_{index}", [grey[index], rgb[index]], scale=3)
 
@@ -34,7 +33,7 @@ def tiles(maps: torch.Tensor, palette: Palette | None) -> list[torch.Tensor]:
     With a ``palette``, those of the two colours predicted most often, in frames of these colours.
     """
     if palette is None:
-        chosen = telling_channels(maps)
+        chosen = most_informative_channels(maps)
     else:
         chosen = most_probable(maps).flatten().bincount(minlength=len(palette)).argsort(descending=True)[:2].tolist()
     drawn = []
@@ -50,7 +49,7 @@ def tiles(maps: torch.Tensor, palette: Palette | None) -> list[torch.Tensor]:
     return drawn
 
 
-def telling_channels(maps: torch.Tensor) -> list[int]:
+def most_informative_channels(maps: torch.Tensor) -> list[int]:
     """Choose the two channels of (N, C, h, w) whose pictures use their range best, the second unlike the first.
 
     The edge, where zero padding shows, does not count.
@@ -63,20 +62,49 @@ def telling_channels(maps: torch.Tensor) -> list[int]:
     return [first, next((channel for channel in others if likeness[channel] < 0.7), others[0])]
 
 
-def detail(maps: torch.Tensor, grey: torch.Tensor) -> float:
-    """Return the share of the fine detail of ``grey`` (N, 1, H, W) that a linear map of (N, C, H, W) reproduces.
+def fine(x: torch.Tensor) -> torch.Tensor:
+    """Return what differs in (N, C, 32, 32) from the mean of each square of 4x4 pixels: what an 8x8 map cannot draw."""
+    return x - F.interpolate(F.avg_pool2d(x, 4), scale_factor=4)
 
-    Fine detail is what differs from the mean of its square of 4x4 pixels: what an 8x8 map cannot draw.
-    """
-    def fine(x):
-        return (x - F.interpolate(F.avg_pool2d(x, 4), scale_factor=4)).double().transpose(0, 1).flatten(1).T
 
-    channels, target = fine(maps), fine(grey)
+def share(maps: torch.Tensor, target: torch.Tensor) -> float:
+    """Return the share of the variance of ``target`` (N, c, H, W) that a linear map of (N, C, H, W) reproduces."""
+    channels, target = ((x - x.mean(dim=(0, 2, 3), keepdim=True)).double().transpose(0, 1).flatten(1).T
+                        for x in (maps, target))
     solution = torch.linalg.pinv(channels.T @ channels, hermitian=True) @ (channels.T @ target)
     return float(1 - (target - channels @ solution).square().sum() / target.square().sum())
 
 
+def table_of_shares(values: Values, networks: dict[str, nn.Module], rgb: torch.Tensor) -> None:
+    """Write how much of the pictures a linear map of each block holds: brightness, its fine detail, and colour."""
+    grey = grey_of(rgb)
+    shares = {}
+    for stem, network in networks.items():
+        for block, maps in capture(network, grey)[1].items():
+            maps = F.interpolate(maps, size=grey.shape[-2:])
+            shares[block, stem] = {"grey": share(maps, grey), "detail": share(fine(maps), fine(grey)),
+                                   "colour": share(maps, rgb - grey)}
+    for (block, stem), figures in shares.items():
+        for key, figure in figures.items():
+            values.put(f"{key}.{stem}.{block}", 100 * figure, ".0f")
+    blocks = dict.fromkeys(block for block, _ in shares)
+    save_table("shares", "lrrrrrr", [
+        ["", *(rf"\multicolumn{{2}}{{c}}{{{head} (\%)}}" for head in ("brightness", "its fine detail", "colour"))],
+        ["behind", *(3 * ["CNN", "UNet"])], RULE,
+        *([code(block), *(cell for key in ("grey", "detail", "colour") for stem in networks
+                          for cell in values.cells(f"{key}.{stem}", block))] for block in blocks)])
+
+
 def statements(v: Values) -> Iterator[tuple[str, bool]]:
-    yield "E: the UNet's answer holds the fine detail, its upconv2 less of it than the CNN's", (
+    blocks = "downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv"
+    for stem in "cnn", "unet":
+        grey, colour = ([v[f"{key}.{stem}.{block}"] for block in blocks] for key in ("grey", "colour"))
+        yield f"E: the {stem} loses brightness in the encoder, and has most of it in the end", (
+            grey[0] > grey[1] + 5 and grey[0] > grey[2] + 5 and grey[2] < grey[4] < grey[5] == max(grey))
+        yield f"E: the {stem} has more and more colour from block to block of its second half", (
+            colour[2] < colour[3] < colour[4] < colour[5])
+    yield "E: the middle of the UNet has far less brightness than that of the CNN", (
+        v["grey.unet.rfconv"] < v["grey.cnn.rfconv"] - 20)
+    yield "E: the UNet's answer has more of the fine detail than the CNN's, and about the same of the colour", (
         v["detail.unet.finalconv"] > v["detail.cnn.finalconv"] + 10
-        and v["detail.unet.upconv2"] < v["detail.cnn.upconv2"])
+        and abs(v["colour.unet.finalconv"] - v["colour.cnn.finalconv"]) < 2)
