@@ -8,9 +8,9 @@ export folder=${1:-weights/retrained} python=${PYTHON:-python}
 export OMP_NUM_THREADS=1 # two trainings in one thread each are faster than one after the other in two
 mkdir -p "$folder"
 
-# One recipe for the networks of one size. Shifts keep the larger ones from learning their horses by heart.
-small="-f 16 -e 40 --augment hflip"
-large="-f 32 -e 40 --augment hflip,hshift,vshift"
+# One recipe for all networks that classify: what tells them apart is the network. Shifts keep the larger ones from
+# learning their horses by heart.
+same="-e 40 --augment hflip,hshift,vshift"
 
 # In this order both cores are busy to the end. The output of NAME is in NAME.log.
 xargs -P 2 -L 1 bash -c '
@@ -20,12 +20,12 @@ xargs -P 2 -L 1 bash -c '
     "$python" "$script" "$@" --optimizer muon --schedule onecycle -l 0.05 -b 50 --checkpoint "$folder/$name.pkl" \
         --outdir "$folder" --resume > "$folder/$name.log" 2>&1 || { cat "$folder/$name.log" >&2; exit 255; }
     echo "$name took $SECONDS s"' << END
-colourization.py dunet_k3_f32 --model DUNet $large
-colourization.py unet_k3_f32 --model UNet $large
-colourization.py cnn_k3_f32 --model CNN $large
-colourization.py dunet_k3_f16 --model DUNet $small
-colourization.py unet_k3_f16 --model UNet $small
-colourization.py cnn_k3_f16 --model CNN $small
+colourization.py cnn_k3_f16 --model CNN -f 16 $same
+colourization.py dunet_k3_f32 --model DUNet -f 32 $same
+colourization.py unet_k3_f32 --model UNet -f 32 $same
+colourization.py cnn_k3_f32 --model CNN -f 32 $same
+colourization.py dunet_k3_f16 --model DUNet -f 16 $same
+colourization.py unet_k3_f16 --model UNet -f 16 $same
 colour_regression.py regression_cnn_k3_f16 --train -f 16 -e 40 --augment hflip
 colour_regression.py regression_cnn_k3_f32 --train -f 32 -e 25 --augment hflip
 END
