@@ -105,8 +105,8 @@ def load(place: Path, source: Source = CIFAR10) -> Split:
         if not place.exists():
             download(place, source)
         elif not _is_archive(place, source):
-            raise UserError(f"{place} is not the CIFAR-10 archive ({source.size:,} bytes, SHA-256 {source.sha256[:8]}...): "
-                            f"name a folder, or get {source.url}")
+            raise UserError(f"{place} is not the CIFAR-10 archive of {source.size:,} bytes, SHA-256 "
+                            f"{source.sha256[:8]}...: name a folder, or get {source.url}")
         folder = place.parent / FOLDER
         if not folder.is_dir():
             _unpack(place, folder)

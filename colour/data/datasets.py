@@ -52,15 +52,15 @@ def _load_pictures(folder: Path) -> Split:
     return of_one_label(*load_pictures(folder))
 
 
-CIFAR10 = DataSet("CIFAR-10", "CIFAR-10's batch files (those for Python) or its archive", cifar10.locate, cifar10.load,
-                  "all", range(10), cifar10.CATEGORIES, "cat")
-IMAGENET32 = DataSet("ImageNet32", "ImageNet32's batch files", imagenet32.locate, imagenet32.load, "ImageNet32",
-                     imagenet32.LABELS)
+CIFAR10 = DataSet("CIFAR-10", "the folder or the archive of CIFAR-10 (the Python version)", cifar10.locate,
+                  cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
+IMAGENET32 = DataSet("ImageNet32", "a folder of ImageNet32's batch files", imagenet32.locate, imagenet32.load,
+                     "ImageNet32", imagenet32.LABELS)
 PICTURES = DataSet("pictures", "a folder of pictures", _locate_pictures, _load_pictures, "pictures in {}")
 DATASETS = (CIFAR10, IMAGENET32, PICTURES)  # a folder with batch files and pictures is the first of these
 
-GIVEN_AS = ", ".join(dataset.given_as for dataset in DATASETS)
-DATA_HELP = f"where to learn from: {GIVEN_AS} (default: the embedded horses; other categories come from data/)"
+GIVEN_AS = ", or ".join(dataset.given_as for dataset in DATASETS)
+DATA_HELP = f"{GIVEN_AS} (default: the embedded horses; other categories come from data/)"
 CATEGORY_HELP = "a CIFAR-10 category by name or number, a label of ImageNet32, or all"
 
 
@@ -89,7 +89,7 @@ def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None =
         place = cifar10.HORSES if label == cifar10.HORSE else cifar10.locate()  # the horses come with this project
         return Choice(CIFAR10, place, label)
     path = Path(data_dir)
-    remedy = f"name one of these or leave out --data: {GIVEN_AS}"
+    remedy = f"leave out --data or name {GIVEN_AS}"
     if not str(data_dir) or not path.exists():
         raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
     if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):

@@ -5,6 +5,7 @@ These are numpy's pickles, ``.npy`` and ``.npz`` files, and what ``torch.save`` 
 
 import io
 import math
+import operator
 import pickle
 import re
 import warnings
@@ -67,12 +68,12 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """Stands in for ``numpy.ndarray``, which reads as many objects as the shape claims, even if their list is shorter."""
+    """Stands in for ``numpy.ndarray``, which reads as many objects as the shape claims, even of a shorter list."""
 
     def __setstate__(self, state):
         version, shape, dtype, fortran, data = state
         each = 1 if dtype.dtype.hasobject else dtype.dtype.itemsize
-        if math.prod(shape) * each != len(data):
+        if math.prod(map(operator.index, shape)) * each != len(data):  # index() refuses a list, whose product is large
             raise pickle.UnpicklingError("the shape of an array does not match its data")
         super().__setstate__((version, shape, dtype.dtype, fortran, data))
 
