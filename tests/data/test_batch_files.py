@@ -31,29 +31,32 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_every_protocol(tmp_path, form, protocol):
+def test_every_protocol(tmp_path, form):
     path = tmp_path / "data_batch_1"
-    path.write_bytes(pickle.dumps(FORMS[form], protocol))
-    assert batch_files.find_batches(tmp_path, [path.name]) == [path]
-    x, y = batch_files.read_batches([path], KIND)
-    assert np.array_equal(x, IMAGES.reshape(4, 3, 32, 32)) and y.tolist() == [0, 9, 3, 3]
-    assert x.dtype == np.uint8 and y.dtype == np.int64
+    for protocol in PROTOCOLS:
+        path.write_bytes(pickle.dumps(FORMS[form], protocol))
+        assert batch_files.find_batches(tmp_path, [path.name]) == [path]
+        x, y = batch_files.read_batches([path], KIND)
+        assert np.array_equal(x, IMAGES.reshape(4, 3, 32, 32)) and y.tolist() == [0, 9, 3, 3]
+        assert x.dtype == np.uint8 and y.dtype == np.int64
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("key", ["data", "labels", "else"])
-def test_nothing_in_a_batch_is_executed(tmp_path, key, protocol):
+def test_nothing_is_executed(tmp_path, key):
     path = tmp_path / "data_batch_1"
-    path.write_bytes(pickle.dumps({**FORMS["plain"], key: Hostile(tmp_path / "owned")}, protocol))
-    with pytest.raises(UserError, match="is not a batch of a test .*which is not data"):
-        batch_files.read_batches([path], KIND)
-    assert not (tmp_path / "owned").exists()
+    for protocol in PROTOCOLS:
+        path.write_bytes(pickle.dumps({**FORMS["plain"], key: Hostile(tmp_path / "owned")}, protocol))
+        with pytest.raises(UserError, match="is not a batch of a test .*which is not data"):
+            batch_files.read_batches([path], KIND)
+        assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize("name", ["batch", "damaged"])
-def test_the_nearest_batches_come_first(tmp_path, name):
+def test_nearest_batches_come_first(tmp_path, name):
     """Files that lie too deep or in hidden folders are not found."""
     places = ["b", "a", "a/x", ".", "a/x/y", ".hidden", "a/.hidden", "b/y"]
     for place in places:
