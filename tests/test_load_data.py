@@ -60,5 +60,5 @@ def test_mistakes(argv, reason, tmp_path, monkeypatch, capsys):
 
 def test_import_is_light():
     code = ("import sys, load_data\n"
-            "print([name for name in ('torch', 'tqdm', 'PIL', 'tarfile', 'urllib.request') if name in sys.modules])")
+            "print([name for name in ('torch', 'scipy', 'tqdm', 'tarfile', 'urllib.request') if name in sys.modules])")
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"

@@ -42,8 +42,9 @@ class Source(NamedTuple):
     sha256: str
 
 
+# Its web page states the MD5: c58f30108f718f92721af3b95e74349a.
 CIFAR10 = Source("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071,
-                 "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce")  # MD5 on its web page: c58f3010...
+                 "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce")
 
 
 def load_horses(path: str | Path = HORSES) -> tuple[np.ndarray, np.ndarray]:

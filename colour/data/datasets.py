@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colour.data import Split, cifar10, imagenet32, of_one_label
+from colour.data import Split, cifar10, imagenet32, picture_folder
 from colour.system.cli import UserError
 
 DEFAULT_CATEGORY = "horse"  # in data without horses it means all pictures
@@ -40,23 +40,11 @@ class DataSet(NamedTuple):
         raise UserError(f"{str(category)!r} is no category of {self.name}{where}: leave out --category{choices}")
 
 
-def _locate_pictures(path: Path) -> Path | None:
-    from colour.data.picture_folder import has_pictures  # loads Pillow, which CIFAR-10 does not need
-
-    return path if has_pictures(path) else None
-
-
-def _load_pictures(folder: Path) -> Split:
-    from colour.data.picture_folder import load_pictures
-
-    return of_one_label(*load_pictures(folder))
-
-
 CIFAR10 = DataSet("CIFAR-10", "the folder or the archive of CIFAR-10 (the Python version)", cifar10.locate,
                   cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
 IMAGENET32 = DataSet("ImageNet32", "a folder of ImageNet32's batch files", imagenet32.locate, imagenet32.load,
                      "ImageNet32", imagenet32.LABELS)
-PICTURES = DataSet("pictures", "a folder of pictures", _locate_pictures, _load_pictures, "pictures in {}")
+PICTURES = DataSet("pictures", "a folder of pictures", picture_folder.locate, picture_folder.load, "pictures in {}")
 DATASETS = (CIFAR10, IMAGENET32, PICTURES)  # a folder with batch files and pictures is the first of these
 
 GIVEN_AS = ", or ".join(dataset.given_as for dataset in DATASETS)

@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from colour.data import image_file
+from colour.data import Split, image_file, of_one_label
 from colour.system.cli import UserError, show_traceback, warn
 from colour.system.files import atomic_write
 from colour.system.untrusted import load_npz, skipping_damage
@@ -43,6 +43,17 @@ class File(NamedTuple):
     size: int  # bytes
     time: int  # of the last change, in nanoseconds
     test: bool  # for testing or for training, see is_test
+
+
+def locate(folder: Path) -> Path | None:
+    """Return ``folder`` if any file in it has the suffix of a picture."""
+    suffixes = image_file.suffixes() | HEIC
+    return folder if any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder)) else None
+
+
+def load(folder: str | Path) -> Split:
+    """Load the pictures in ``folder``, all with label 0."""
+    return of_one_label(*load_pictures(folder))
 
 
 def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -89,12 +100,6 @@ def find_pictures(folder: str | Path) -> list[File]:
             heic.append(name)
     _warn_left_out(heic, "HEIC ", folder, "which the package pillow-heif reads (pip install pillow-heif)")
     return sorted(files, key=lambda file: (file.test, file.name))
-
-
-def has_pictures(folder: str | Path) -> bool:
-    """Tell if any file in ``folder`` has the suffix of a picture."""
-    suffixes = image_file.suffixes() | HEIC
-    return any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder))
 
 
 def walk(folder: str | Path, onerror=None) -> Iterator[str]:

@@ -78,35 +78,17 @@ class _Array(np.ndarray):
         super().__setstate__((version, shape, dtype.dtype, fortran, data))
 
 
-def _reconstruct(*_):
-    """Stands in for the function that makes an empty array, which ``__setstate__`` fills."""
-    return _Array(0)
-
-
 def _from_buffer(data, dtype, shape, order, axes=None):
     """Stands in for the function that rebuilds an array from protocol 5."""
     flat = np.frombuffer(data, dtype.dtype)
     return flat.reshape(shape).transpose(axes) if order == "K" else flat.reshape(shape, order=order)
 
 
-def _scalar(dtype, data):
-    """Stands in for the function that rebuilds one number."""
-    return np.frombuffer(data, dtype.dtype)[0]
-
-
-def _no_bytes():
-    """Stands in for ``bytes()``, with which protocols 0 to 2 write empty bytes."""
-    return b""
-
-
-def _encode(text, encoding):
-    """Stands in for ``codecs.encode``, with which protocols 0 to 2 write other bytes."""
-    return text.encode("latin1")
-
-
-STAND_INS = {"numpy.ndarray": None, "numpy.dtype": _Dtype, "multiarray._reconstruct": _reconstruct,
-             "numeric._frombuffer": _from_buffer, "multiarray.scalar": _scalar,
-             "__builtin__.bytes": _no_bytes, "_codecs.encode": _encode}
+STAND_INS = {"numpy.ndarray": None, "numpy.dtype": _Dtype, "numeric._frombuffer": _from_buffer,
+             "multiarray._reconstruct": lambda *_: _Array(0),  # its __setstate__ follows
+             "multiarray.scalar": lambda dtype, data: np.frombuffer(data, dtype.dtype)[0],
+             # What protocols 0 to 2 write for bytes:
+             "__builtin__.bytes": lambda: b"", "_codecs.encode": lambda text, encoding: text.encode("latin1")}
 
 
 class _NumpyUnpickler(pickle._Unpickler):
