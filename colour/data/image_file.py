@@ -48,13 +48,12 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     try:
         with open(path, "rb") as file:
             start = file.read(12)
-            jpeg = start.startswith(JPEG_START)
-            content = start + file.read() if jpeg else b""
+            jpeg = start + file.read() if start.startswith(JPEG_START) else b""
     except OSError as error:
         raise UserError(error.strerror) from error
     with parsing("it is damaged or of a rare kind", ADVICE):
         try:
-            image = _decode(io.BytesIO(content + JPEG_END) if jpeg else path, least)  # with an end, any part decodes
+            image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, any part decodes
         except Image.DecompressionBombError as error:
             raise UserError(TOO_LARGE) from error
         except UnidentifiedImageError as error:
@@ -62,9 +61,9 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
             kind = ("a HEIC picture: pip install pillow-heif, or " if heic else
                     "not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): ")
             raise UserError(f"it is {kind}{ADVICE}") from error
-    scan = content.find(JPEG_SCAN, content.rfind(JPEG_END) + 1)  # one without an end; what ends before is a preview
-    if jpeg and scan >= 0:
-        if len(content) - scan <= SCAN_HEADER:
+    scan = jpeg.find(JPEG_SCAN, jpeg.rfind(JPEG_END) + 1)  # one without an end; what ends before is a preview
+    if scan >= 0:
+        if len(jpeg) - scan <= SCAN_HEADER:
             raise UserError("it is truncated before its first pixel: copy it again")
         image.info["warning"] = "it is truncated: what is missing is grey"
     return image
