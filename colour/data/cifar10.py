@@ -129,8 +129,11 @@ def _unpack(archive: Path, folder: Path) -> None:
     import tarfile
 
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}.") as temporary:
-        with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(temporary, filter="data")
+        try:
+            with tarfile.open(archive, "r:gz") as tar:
+                tar.extractall(temporary, filter="data")  # which refuses whatever would lie or point outside
+        except tarfile.TarError as error:
+            raise UserError(f"{archive} is damaged ({brief(error)}): download it again") from error
         try:
             Path(temporary, FOLDER).rename(folder)
         except OSError:

@@ -24,7 +24,7 @@ from colour.data import cifar10
 from colour.data.cifar10 import ARCHIVE, FOLDER, HORSES
 from colour.system.cli import UserError
 from colour.system.files import ROOT
-from tests.cifar import SMALL, answer, assert_is, make_batches, pickle2, source_of
+from tests.cifar import SMALL, answer, assert_is, make_archive, make_batches, pickle2, source_of
 from tests.helpers import Hostile, one_line
 
 # The embedded horses
@@ -214,6 +214,30 @@ def test_named_archive_is_verified(small):
     path.write_bytes(gzip.compress(b"another archive"))
     with pytest.raises(UserError, match="mine.tgz is not the CIFAR-10 archive"):
         cifar10.load_cifar10(path)
+
+
+@pytest.mark.parametrize("name, kind", [
+    ("../evil", tarfile.REGTYPE), (f"{FOLDER}/../../evil", tarfile.REGTYPE), ("OUTSIDE/evil", tarfile.REGTYPE),
+    (f"{FOLDER}/data_batch_1", tarfile.SYMTYPE), (f"{FOLDER}/data_batch_1", tarfile.LNKTYPE), (FOLDER, tarfile.SYMTYPE),
+    (f"{FOLDER}/test_batch", tarfile.FIFOTYPE)])
+def test_hostile_members_stay_inside(small, tmp_path, name, kind):
+    """Even if the SHA-256 were right, nothing is written or linked outside of the folder."""
+    folder, images, labels = small
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "evil").write_bytes(b"as it was")
+    member = tarfile.TarInfo(name.replace("OUTSIDE", str(outside)))
+    member.type, member.linkname = kind, str(outside / "evil")
+    content = make_archive(folder, (member, b""))
+    shutil.rmtree(folder)
+    (tmp_path / "data" / ARCHIVE).write_bytes(content)
+    try:
+        assert_is(cifar10.load_cifar10(tmp_path / "data", source=source_of(content)), images, labels)
+    except UserError as error:
+        assert f"{ARCHIVE} is damaged" in str(error)
+    assert sorted(os.listdir(tmp_path)) == ["data", "outside"] and (outside / "evil").read_bytes() == b"as it was"
+    assert set(os.listdir(tmp_path / "data")) <= {FOLDER, ARCHIVE}
+    assert not any(path.is_symlink() for path in (tmp_path / "data").rglob("*"))
 
 
 # The download
