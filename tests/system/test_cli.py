@@ -13,6 +13,7 @@ from colour.system.files import ROOT
 
 SCRIPT = '''
 import os, sys
+from contextlib import suppress
 from tqdm import tqdm
 from colour.system.cli import command, warn
 
@@ -24,9 +25,11 @@ def main(argv):
         for i in tqdm(range(3), disable=False):
             tqdm.write(f"line {i}")
             file.write(f"{i}\\n")
-        os.system("echo a line of another program; echo and an error >&2")  # into the file, if it took their places
         sys.stdin.read() if sys.stdin else None
         print("x" * 100_000, flush=True)
+        for descriptor in 1, 2:  # as libraries in C write: into the file, if it took the place of a closed stream
+            with suppress(OSError):
+                os.write(descriptor, b"from a library")
 
 sys.exit(main())
 '''
