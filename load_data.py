@@ -15,7 +15,7 @@ if __name__ == "__main__":  # first, because importing numpy takes a while
 import sys
 
 from colour.data.cifar10 import load_cifar10, load_horses
-from colour.data.datasets import choose, load_category
+from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose, load_category
 from colour.system.cli import Parser, command
 
 __all__ = ["load_category", "load_cifar10", "load_horses"]
@@ -24,20 +24,18 @@ __all__ = ["load_category", "load_cifar10", "load_horses"]
 @command
 def main(argv=None) -> None:
     parser = Parser(description="Find or download the pictures, verify them, and print what was found.")
-    parser.add_argument("--category", default="horse", help="name or number of a category of CIFAR-10, or all")
-    parser.add_argument("--data", metavar="DIR", help="a folder with pictures, with cifar-10-batches-py/, with its "
-                        "archive or with ImageNet32's batches (default: the embedded horses; data/ for other "
-                        "categories)")
+    parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
+    parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
     args = parser.parse_args(argv)
 
-    (x_train, y_train), (x_test, y_test) = choose(args.category, args.data).load()
-    dataset, place, _ = choose(args.category, args.data)  # again: load() may have unpacked an archive
-    print(f"from {place}")
+    choice = choose(args.category, args.data)
+    (x_train, y_train), (x_test, y_test) = choice.load()
+    print(f"from {choice.place}")
     for name, x in (("x_train", x_train), ("x_test", x_test)):
         print(f"{name:10} {x.dtype} {x.shape}, {x.nbytes / 1e6:.1f} MB")
-    if dataset.names:
+    if choice.dataset.names:
         print(f"{'category':10}  train   test")
-    for label, name in enumerate(dataset.names):
+    for label, name in enumerate(choice.dataset.names):
         if (y_train == label).any():
             print(f"{name:10} {(y_train == label).sum():6,} {(y_test == label).sum():6,}")
 

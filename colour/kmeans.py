@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colour.data.datasets import choose, load_category
+from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose
 from colour.palette import MAX_COLOURS, Palette
 from colour.pixels import to_rgb
 from colour.system.cli import Parser, UserError, command, folder_for, number
@@ -58,7 +58,8 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0, chroma: bool = Fals
         with threadpool_limits(2):  # a sum of two parts is the same in either order, a sum of more may not be
             means = KMeans(k, n_init=1, tol=1e-6, random_state=seed + start).fit(colours, sample_weight=counts)
         distances = np.linalg.norm(colours - means.cluster_centers_[means.labels_], axis=1)
-        if (distance := float(np.average(distances, weights=counts))) < best:
+        distance = float(np.average(distances, weights=counts))
+        if distance < best:
             best, centres = distance, means.cluster_centers_
     order = np.lexsort((centres[:, 0], centres.mean(axis=1).round(4)))  # of --chroma, all are equally bright
     return Palette(centres[order].clip(0, 1)), best
@@ -69,9 +70,8 @@ def main(argv=None):
     parser = Parser(prog="python -m colour.kmeans", description=__doc__)
     parser.add_argument("-k", "--colours", type=number(int, 2, MAX_COLOURS), default=24, metavar="K",
                         help="how many colours")
-    parser.add_argument("--category", default="horse", help="a CIFAR-10 category by name or number, or 'all'")
-    parser.add_argument("--data", metavar="DIR", help="a folder of pictures, or where CIFAR-10 or ImageNet32 is "
-                        "(default: the embedded horses)")
+    parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
+    parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
     parser.add_argument("--chroma", action="store_true", help="tell colours apart, not how bright they are")
     parser.add_argument("-s", "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
     parser.add_argument("-o", "--output", metavar="FILE",
@@ -80,13 +80,15 @@ def main(argv=None):
     parser.add_argument("--overwrite", action="store_true", help="replace an existing palette")
     args = parser.parse_args(argv)
 
-    dataset, _, label = choose(args.category, args.data)
-    if args.output is None and not dataset.palettes:
-        raise UserError(f"{args.data} holds {dataset.name}: say with -o FILE where its palette goes, such as -o my.npy")
-    name = f"colour_kmeans{args.colours}_{dataset.palettes}{'all' if label is None else label}"
+    choice = choose(args.category, args.data)
+    if args.output is None and not choice.dataset.palettes:
+        raise UserError(f"{args.data} holds {choice.dataset.name}: say with -o FILE where its palette goes, "
+                        "such as -o my.npy")
+    label = "all" if choice.label is None else choice.label
+    name = f"colour_kmeans{args.colours}_{choice.dataset.palettes}{label}"
     output = Path(args.output or ROOT / "colour" / f"{name}{'_chroma' * args.chroma}.npy")
     folder_for(output.parent, "-o")
-    images, _ = load_category(args.category, args.data)
+    (images, _), _ = choice.load()
     print(f"k-means with {args.colours} colours over {images.size // 3:,} pixels ...", file=sys.stderr)
     palette, distance = learn_palette(images, args.colours, args.seed, args.chroma)
     print(f"mean distance of a pixel to its nearest colour: {distance:.4f}")

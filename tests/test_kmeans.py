@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from colour import kmeans
+from colour.data import of_one_label
+from colour.data.datasets import Choice
 from colour.palette import Palette
 from colour.system.cli import UserError
 from tests.helpers import GRID, one_line, pictures_of
@@ -20,7 +22,7 @@ def one_thread():
         yield
 
 
-def test_clusters_are_of_colours_not_of_one_channels_neighbours():
+def test_clusters_are_of_colours():
     colours = np.array([[250, 10, 90], [3, 2, 1], [0, 200, 0], [30, 60, 255], [128, 128, 128]])
     palette, distance = kmeans.learn_palette(pictures_of(colours, [7, 30, 1, 20, 6]), 5)
     assert distance == pytest.approx(0, abs=1e-6)
@@ -28,7 +30,7 @@ def test_clusters_are_of_colours_not_of_one_channels_neighbours():
     assert palette.centres * 256 == pytest.approx(np.array(sorted(colours.tolist(), key=sum)), abs=1e-4)
 
 
-def test_colours_weigh_as_often_as_they_occur():
+def test_colours_weigh_by_frequency():
     colours = [[10, 0, 0], [20, 0, 0], [200, 240, 200], [200, 250, 200]]
     counts = [9, 1, 2, 4]
     palette, distance = kmeans.learn_palette(pictures_of(colours, counts), 2)
@@ -37,7 +39,7 @@ def test_colours_weigh_as_often_as_they_occur():
     assert distance * 256 == pytest.approx((9 * 1 + 1 * 9 + 2 * (20 / 3) + 4 * (10 / 3)) / 16, abs=1e-6)
 
 
-def test_weighted_clustering_has_the_plain_objective(horses, one_thread):
+def test_objective_of_plain_kmeans(horses, one_thread):
     from sklearn.cluster import KMeans
 
     images = horses[:12, :, ::4, ::4] // 32 * 32  # few colours, each often
@@ -68,7 +70,7 @@ def test_too_few_colours():
     assert "only 2 different colours" in one_line(error) and "-k" in one_line(error)
 
 
-def test_chroma_does_not_look_at_brightness():
+def test_chroma_ignores_brightness():
     """Two hues, each dark and bright: by RGB, two colours would be the dark and the bright ones."""
     colours = np.array([[40, 20, 30], [20, 40, 30], [220, 200, 210], [205, 225, 215]])
     images = pictures_of(colours, [10, 6, 9, 7])
@@ -84,12 +86,12 @@ def test_chroma_does_not_look_at_brightness():
 @pytest.fixture
 def few_pictures(monkeypatch):
     def use(images):
-        monkeypatch.setattr(kmeans, "load_category", lambda category, data_dir: (images, images[:1]))
+        monkeypatch.setattr(Choice, "load", lambda choice: of_one_label(images, images[:1]))
     use(pictures_of(GRID, [8, 4, 2, 2]))
     return use
 
 
-def test_kmeans_writes_replaces_and_refuses(few_pictures, tmp_path, capsys):
+def test_palette_is_written_or_kept(few_pictures, tmp_path, capsys):
     file = tmp_path / "new folder" / "mine.npy"
     command = ["-k", "4", "-o", str(file)]
     assert kmeans.main(command) == 0
@@ -114,7 +116,7 @@ def test_kmeans_writes_replaces_and_refuses(few_pictures, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("category, name", [("7", "cat7"), ("horse", "cat7"), ("all", "catall")])
-def test_kmeans_names_its_file(few_pictures, tmp_path, monkeypatch, category, name):
+def test_default_file_name(few_pictures, tmp_path, monkeypatch, category, name):
     monkeypatch.setattr(kmeans, "ROOT", tmp_path)
     kmeans.main(["-k", "3", "--category", category])
     kmeans.main(["-k", "3", "--category", category, "--chroma"])
@@ -123,7 +125,7 @@ def test_kmeans_names_its_file(few_pictures, tmp_path, monkeypatch, category, na
 
 
 @pytest.mark.parametrize("flags", [["-k", "1"], ["-k", "257"], ["-k", "x"], ["--category", "unicorn"], ["-k", "5"]])
-def test_kmeans_refuses_in_one_line(few_pictures, tmp_path, capsys, flags):
+def test_refused_flags(few_pictures, tmp_path, capsys, flags):
     with pytest.raises(SystemExit) as exit:
         kmeans.main([*flags, "-o", str(tmp_path / "x.npy")])
     assert exit.value.code == 2 and not list(tmp_path.iterdir())

@@ -33,7 +33,7 @@ def as_images(pixels) -> np.ndarray:
 # The quantiser
 
 
-def test_labels_are_those_of_a_brute_force_loop(horses, shipped):
+def test_labels_by_brute_force(horses, shipped):
     images = horses[[0, 2500, 4999]]
     labels = shipped.labels(images)
     assert labels.shape == (3, 32, 32) and labels.dtype == np.uint8
@@ -44,24 +44,12 @@ def test_labels_are_those_of_a_brute_force_loop(horses, shipped):
         assert labels[n, y, x] == distances.index(min(distances))
 
 
-def test_labels_across_chunks(horses, shipped):
-    images = horses[:2001, :, 7:9, 15:17]  # a chunk is 100 pictures; neither square nor contiguous on purpose
-    pixels = images.transpose(0, 2, 3, 1)[..., None, :] / 256
-    nearest = ((pixels - shipped.centres.astype(float)) ** 2).sum(axis=-1).argmin(axis=-1)
-    assert np.array_equal(shipped.labels(images), nearest)
-    assert np.array_equal(shipped.labels(images[1000:1001]), nearest[1000:1001])
-    tall = images[:, :, :, :1]
-    assert np.array_equal(shipped.labels(tall), nearest[:, :, :1])
-
-
 @pytest.mark.parametrize("k", [2, 3, 24, 256])
 def test_labels_of_any_palette(k):
-    """In cells with one nearest centre, in cells with several, and at the edges of the colour cube."""
     random = np.random.default_rng(k)
     centres = random.random((k, 3)).astype(np.float32)
     centres[-1] = centres[0]  # which is a tie wherever it is the nearest
-    images = random.integers(0, 256, (110, 3, 16, 16), np.uint8)
-    images[:3] = random.choice(np.array([0, 3, 4, 251, 252, 255], np.uint8), (3, 3, 16, 16))
+    images = random.integers(0, 256, (110, 3, 16, 18), np.uint8)[..., 1:]  # neither square nor contiguous on purpose
     distances = ((images[:, None] / 256 - centres[:, :, None, None].astype(float)) ** 2).sum(axis=2)
     assert np.array_equal(Palette(centres).labels(images), distances.argmin(axis=1))
 
@@ -98,7 +86,7 @@ def test_decoding_gives_the_colours_back(shipped):
     assert torch.equal(shipped.rgb(labels.long()), rgb)
 
 
-def test_pictures_in_palette_colours_come_back_exactly():
+def test_palette_colours_come_back():
     palette = Palette(GRID / 256)
     images = GRID[np.random.default_rng(0).integers(0, 4, (3, 8, 8))].transpose(0, 3, 1, 2).astype(np.uint8)
     assert np.array_equal(palette.rgb(torch.from_numpy(palette.labels(images))).numpy() * 256, images)
@@ -126,7 +114,7 @@ def test_the_default_has_24_colours():
     assert SHIPPED[24] == DEFAULT and len(Palette.load()) == 24
 
 
-def test_shipped_palettes_are_as_near_to_the_pixels_as_the_handouts(horses):
+def test_as_near_as_the_handouts(horses):
     from scipy.spatial import KDTree  # not the routine that the quantiser uses
 
     pixels = horses.transpose(0, 2, 3, 1).reshape(-1, 3).astype(np.uint32)
@@ -141,7 +129,7 @@ def test_shipped_palettes_are_as_near_to_the_pixels_as_the_handouts(horses):
 # Saving
 
 
-def test_saved_palette_comes_back_and_a_failed_save_leaves_no_trace(tmp_path, monkeypatch):
+def test_save(tmp_path, monkeypatch):
     file = tmp_path / "palette.npy"
     palette = Palette(np.random.default_rng(0).random((9, 3)))
     palette.save(file)
@@ -176,7 +164,7 @@ LEGACY = {
 }
 
 
-def test_the_old_opcodes_are_what_numpy_takes_for_a_pair():
+def test_old_opcodes():
     """Python's own unpickler reads them too, not only ours."""
     centres, distortion = pickle.loads(pair2(CENTRES), encoding="bytes")
     assert np.array_equal(centres, CENTRES) and distortion == 0.0728
@@ -194,7 +182,7 @@ def test_old_palettes_load(form, tmp_path):
     assert torch.equal(palette.rgb(torch.zeros(1, 1, 1))[0, :, 0, 0], torch.from_numpy(palette.centres[0]))
 
 
-def test_an_old_palette_written_by_numpys_own_save(tmp_path):
+def test_old_palette_of_today(tmp_path):
     file = tmp_path / "old.npy"
     np.save(file, np.array([CENTRES, 0.0728], dtype=object), allow_pickle=True)
     assert np.array_equal(Palette.load(file).centres, CENTRES.astype(np.float32))
@@ -222,7 +210,7 @@ def calls(marker: Path) -> list[Call]:
             Call(open, str(marker), "w"), Call(os.mkdir, str(marker)), Call(getattr, Call(__import__, "os"), "system")]
 
 
-def test_nothing_in_a_palette_is_executed(tmp_path):
+def test_nothing_is_executed(tmp_path):
     marker, file = tmp_path / "marker", tmp_path / "evil.npy"
     pickle.loads(pickle.dumps(calls(marker)[0]))
     assert marker.exists(), "the attack itself does not work"
@@ -330,18 +318,11 @@ def test_bad_palettes(what, tmp_path):
     assert "not a palette" in one_line(error) or what == "too large"
 
 
-@pytest.mark.parametrize("what", ["empty", "web page", "nan", "brackets without end", "a folder", "missing", "system"])
-def test_a_bad_palette_ends_in_one_line(what, tmp_path, capsys):
+@pytest.mark.parametrize("what", ["a web page", "a folder", "missing"])
+def test_bad_palette_of_a_command(what, tmp_path, refused):
     file = tmp_path / "bad.npy"
     if what == "a folder":
         file.mkdir()
-    elif what == "system":
-        file.write_bytes(npy(HEADER, pickle.dumps(calls(tmp_path / "marker")[0])))
-    elif what != "missing":
-        file.write_bytes(BAD[what])
-    with pytest.raises(SystemExit) as exit:
-        colourization.main(["--valid", "-c", str(file), "--outdir", str(tmp_path / "out")])
-    output, error = capsys.readouterr()
-    assert exit.value.code == 2 and not output
-    assert error.startswith("error: ") and error.count("\n") == 1 and str(file) in error
-    assert not (tmp_path / "marker").exists()
+    elif what == "a web page":
+        file.write_bytes(BAD["web page"])
+    assert str(file) in refused(colourization.main, "--valid", "-c", file, "--outdir", tmp_path / "out")

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -11,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colour.data.batch_files import Batches, Split, find_batches, other_edition, read_batches
+from colour.data import Split, of_one_label
+from colour.data.batch_files import Batches, find_batches, read_batches
 from colour.system.cli import UserError, brief
 from colour.system.files import ROOT, locked, sha256
-from colour.system.untrusted import load_npz
+from colour.system.untrusted import load_npz, parsing
 
 CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HORSE = CATEGORIES.index("horse")
@@ -30,18 +30,21 @@ ARCHIVE = "cifar-10-python.tar.gz"
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_BATCHES = ("test_batch",)
 BATCH_LENGTH = 10_000  # pictures in a batch file
-BATCH_MAX_BYTES = 64 << 20  # twice the size of a batch: a larger file is neither read nor unpacked
+BATCH_MAX_BYTES = 64 << 20  # twice the size of a batch
+GZIP = b"\x1f\x8b"  # how the archive begins
 
 
 class Source(NamedTuple):
-    """An archive. The defaults are CIFAR-10's; its web page states the MD5: c58f30108f718f92721af3b95e74349a."""
+    """An archive on the web."""
 
-    url: str = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    size: int = 170_498_071  # bytes
-    sha256: str = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+    url: str
+    size: int  # bytes
+    sha256: str
 
 
-CIFAR10 = Source()
+# Its web page states the MD5: c58f30108f718f92721af3b95e74349a.
+CIFAR10 = Source("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170_498_071,
+                 "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce")
 
 
 def load_horses(path: str | Path = HORSES) -> tuple[np.ndarray, np.ndarray]:
@@ -49,59 +52,62 @@ def load_horses(path: str | Path = HORSES) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ``UserError`` if the file is missing or any byte of a picture has changed.
     """
-    try:
+    with parsing(f"{path} is missing or damaged", "restore it with 'git checkout data/cifar10_horses.npz'"):
         arrays = load_npz(path, max_bytes=HORSES_MAX_BYTES)
         for (name, shape), digest in HORSES_SHA256.items():
             array = arrays[name]
             if array.dtype != np.uint8 or array.shape != shape or hashlib.sha256(array).hexdigest() != digest:
                 raise ValueError(f"{name} has other bytes")
-        return arrays["x_train"], arrays["x_test"]
-    except Exception as error:  # a damaged zip file can raise anything
-        raise UserError(f"{path} is missing or damaged ({brief(error)}): restore it with "
-                        "'git checkout data/cifar10_horses.npz'") from error
+    return arrays["x_train"], arrays["x_test"]
 
 
 def load_cifar10(data_dir: str | Path | None = None, source: Source = CIFAR10) -> Split:
     """Load all of CIFAR-10: ``(x_train, y_train), (x_test, y_test)``.
 
     The pictures are uint8 (50000, 3, 32, 32) and (10000, 3, 32, 32), the labels int64 (50000,) and (10000,) from 0
-    to 9. Raises ``UserError`` if they are not where ``find`` looks and cannot be downloaded, or are damaged.
+    to 9. Raises ``UserError`` if they are not where ``locate`` looks and cannot be downloaded, or are damaged.
     """
-    place = find(data_dir)
+    place = locate(data_dir)
     if place is None:
         raise UserError(f"there is no CIFAR-10 in {data_dir}: name another folder, or none to have it downloaded")
     return load(place, source)
 
 
-def find(data_dir: str | Path | None = None) -> Path | None:
-    """Return the folder of the batch files, or the archive; None if ``data_dir`` has neither.
+def locate(data_dir: str | Path | None = None) -> Path | None:
+    """Return where CIFAR-10 is: the folder of the batch files, or the archive; None if ``data_dir`` has neither.
 
     ``data_dir`` is the archive under any name, or a folder with the archive, or with the folder up to two levels below.
-    An archive that does not exist is to be downloaded. This is allowed in ``data/``, the default, and where a download
-    was begun: another empty folder may be a drive that is not mounted.
+    Where a download is allowed, the path of the archive is returned even if it does not exist yet: in ``data/``, the
+    default, and where a download was begun. Any other empty folder may be a drive that is not mounted.
     """
     default = ROOT / "data"
     place = default if data_dir is None else Path(data_dir)
     if place.is_file():
-        return place
+        with open(place, "rb") as file:
+            return place if file.read(2) == GZIP else None
     folders = Counter(path.parent for path in find_batches(place, TRAIN_BATCHES + TEST_BATCHES))
     if folders:
         return folders.most_common(1)[0][0]  # the first of those with the most batches
     archive = place / ARCHIVE
-    known = archive.is_file() or Path(f"{archive}.part").is_file() or place.resolve() == default.resolve()
-    return archive if known else None
+    if archive.is_file() or _part(archive).is_file() or place.resolve() == default.resolve():
+        return archive
+    return None
 
 
 def load(place: Path, source: Source = CIFAR10) -> Split:
-    """Load what ``find`` returned; the archive is downloaded if missing, verified, and unpacked beside itself."""
+    """Load CIFAR-10 from where ``locate`` says, or ``HORSES``.
+
+    The archive is downloaded if missing, verified, and unpacked beside itself.
+    """
+    if place == HORSES:
+        return of_one_label(*load_horses(), HORSE)
     folder = place
     if not place.is_dir():
         if not place.exists():
             download(place, source)
         elif not _is_archive(place, source):
-            what = other_edition(place) or "another or a damaged file"
-            raise UserError(f"{place} is not the CIFAR-10 archive ({source.size:,} bytes, SHA-256 "
-                            f"{source.sha256[:8]}...) but {what}: name a folder, or get {source.url}")
+            raise UserError(f"{place} is not the CIFAR-10 archive of {source.size:,} bytes, SHA-256 "
+                            f"{source.sha256[:8]}...: name a folder, or get {source.url}")
         folder = place.parent / FOLDER
         if not folder.is_dir():
             _unpack(place, folder)
@@ -109,33 +115,27 @@ def load(place: Path, source: Source = CIFAR10) -> Split:
     return tuple(read_batches([folder / name for name in names], batches) for names in (TRAIN_BATCHES, TEST_BATCHES))
 
 
+def _part(archive: Path) -> Path:
+    """Return the file that holds what has been downloaded so far."""
+    return archive.with_name(f"{archive.name}.part")
+
+
 def _is_archive(path: Path, source: Source) -> bool:
     return path.stat().st_size == source.size and sha256(path) == source.sha256
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack the regular files of the verified archive with known names to ``folder``, which appears when complete."""
+    """Unpack the verified archive to ``folder``, which appears when it is complete."""
     import tarfile
 
-    batches = [f"{FOLDER}/{name}" for name in TRAIN_BATCHES + TEST_BATCHES]
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}.") as temporary:
-        fresh = Path(temporary, FOLDER)
-        fresh.mkdir()
         try:
             with tarfile.open(archive, "r:gz") as tar:
-                for member in tar:
-                    if (member.name in [*batches, f"{FOLDER}/batches.meta", f"{FOLDER}/readme.html"]
-                            and member.isreg() and member.size <= BATCH_MAX_BYTES):
-                        with open(Path(temporary, member.name), "wb") as file:
-                            shutil.copyfileobj(tar.extractfile(member), file)
-        except Exception as error:  # a damaged archive can raise anything
-            if getattr(error, "errno", None):  # a full disk, for example
-                raise
+                tar.extractall(temporary, filter="data")  # which refuses whatever would lie or point outside
+        except tarfile.TarError as error:
             raise UserError(f"{archive} is damaged ({brief(error)}): download it again") from error
-        if missing := [name for name in batches if not Path(temporary, name).exists()]:
-            raise UserError(f"{archive} has no proper file {missing[0]}: download it again")
         try:
-            fresh.rename(folder)
+            Path(temporary, FOLDER).rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster
                 raise
@@ -144,12 +144,12 @@ def _unpack(archive: Path, folder: Path) -> None:
 def download(target: Path, source: Source = CIFAR10, timeout: float = 60) -> None:
     """Download the archive to ``target``, which appears when it is complete and verified.
 
-    The bytes received so far are kept in ``target``.part, and the next call continues from there. A second process
+    The bytes received so far are kept beside it (``_part``), and the next call continues from there. A second process
     waits for the first. Raises ``UserError``, also when the server is silent for ``timeout`` seconds.
     """
     from http.client import HTTPException
 
-    part = Path(f"{target}.part")
+    part = _part(target)
     by_hand = f"or download {source.url} in another way and put it at {target}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The table of what --data can be. A new kind of data is a module that finds and loads it, and a row here."""
+"""The table of what --data can be. A new data set is a module that locates and loads it, and a row here."""
 
 import os
 from collections.abc import Callable
@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colour.data import batch_files, cifar10
-from colour.data.batch_files import Split
+from colour.data import Split, cifar10, imagenet32, picture_folder
 from colour.system.cli import UserError
 
 DEFAULT_CATEGORY = "horse"  # in data without horses it means all pictures
@@ -18,8 +17,9 @@ class DataSet(NamedTuple):
     """One kind of data, and what --category may choose from it."""
 
     name: str
-    find: Callable[[Path], Path | None]  # from the path that --data names to the place of the data, None if it has none
-    load: Callable[[Path], Split]  # from that place
+    given_as: str  # what --data names, for the help and for errors
+    locate: Callable[[Path], Path | None]  # from the path that --data names to where the data is, None if it has none
+    load: Callable[[Path], Split]  # from there
     title: str  # what a sidecar calls all the pictures; {} stands for the folder's name
     labels: range = range(0)  # what --category may be, as a number
     names: tuple[str, ...] = ()  # ... or as a name: those of labels 0, 1, ...
@@ -40,32 +40,16 @@ class DataSet(NamedTuple):
         raise UserError(f"{str(category)!r} is no category of {self.name}{where}: leave out --category{choices}")
 
 
-def _find_pictures(path: Path) -> Path | None:
-    from colour.data.picture_folder import has_pictures  # loads Pillow, which CIFAR-10 does not need
+CIFAR10 = DataSet("CIFAR-10", "the folder or the archive of CIFAR-10 (the Python version)", cifar10.locate,
+                  cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
+IMAGENET32 = DataSet("ImageNet32", "a folder of ImageNet32's batch files", imagenet32.locate, imagenet32.load,
+                     "ImageNet32", imagenet32.LABELS)
+PICTURES = DataSet("pictures", "a folder of pictures", picture_folder.locate, picture_folder.load, "pictures in {}")
+DATASETS = (CIFAR10, IMAGENET32, PICTURES)  # a folder with batch files and pictures is the first of these
 
-    return path if has_pictures(path) else None
-
-
-def _load_pictures(folder: Path) -> Split:
-    from colour.data.picture_folder import load_pictures
-
-    return of_one_label(*load_pictures(folder))
-
-
-def of_one_label(x_train: np.ndarray, x_test: np.ndarray, label: int = 0) -> Split:
-    """Give all pictures, uint8 (N, 3, 32, 32), the same label."""
-    return tuple((x, np.full(len(x), label, np.int64)) for x in (x_train, x_test))
-
-
-CIFAR10 = DataSet("CIFAR-10", cifar10.find, cifar10.load, "all", range(10), cifar10.CATEGORIES, "cat")
-IMAGENET32 = DataSet("ImageNet32", batch_files.find_imagenet32, batch_files.load_imagenet32, "ImageNet32",
-                     batch_files.IMAGENET32_LABELS)
-PICTURES = DataSet("pictures", _find_pictures, _load_pictures, "pictures in {}")
-DATASETS = (CIFAR10, IMAGENET32, PICTURES)
-
-# The horses come with this project: without --data they need no CIFAR-10.
-HORSES = CIFAR10._replace(find=lambda path: cifar10.HORSES,
-                          load=lambda path: of_one_label(*cifar10.load_horses(path), cifar10.HORSE))
+GIVEN_AS = ", or ".join(dataset.given_as for dataset in DATASETS)
+DATA_HELP = f"{GIVEN_AS} (default: the embedded horses; other categories come from data/)"
+CATEGORY_HELP = "a CIFAR-10 category by name or number, a label of ImageNet32, or all"
 
 
 class Choice(NamedTuple):
@@ -90,20 +74,18 @@ def choose(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None =
     """Return what --data and --category name, without loading it. Raises ``UserError`` if it does not exist."""
     if data_dir is None:
         label = CIFAR10.label(category)
-        dataset = HORSES if label == cifar10.HORSE else CIFAR10
-        return Choice(dataset, dataset.find(None), label)
+        place = cifar10.HORSES if label == cifar10.HORSE else cifar10.locate()  # the horses come with this project
+        return Choice(CIFAR10, place, label)
     path = Path(data_dir)
-    remedy = "name a folder of pictures, of CIFAR-10's batch files or of ImageNet32's, or leave out --data"
+    remedy = f"leave out --data or name {GIVEN_AS}"
     if not str(data_dir) or not path.exists():
         raise UserError(f"there is no {str(data_dir)!r}: {remedy}")
     if path.is_dir() and all(name.startswith(".") for name in os.listdir(path)):
         raise UserError(f"{path} is empty: is its drive mounted? Otherwise {remedy}")
     for dataset in DATASETS:
-        if place := dataset.find(path):
+        if place := dataset.locate(path):
             return Choice(dataset, place, dataset.label(category, data_dir))
-    edition = batch_files.other_edition(path)
-    raise UserError((f"{path} holds {edition}, which is not read here: " if edition else
-                     f"there are no pictures in {path}, and no batch files that are whole: ") + remedy)
+    raise UserError(f"there are no pictures in {path}, and no batch files that are whole: {remedy}")
 
 
 def load_category(

@@ -4,7 +4,6 @@ import ctypes
 import functools
 import io
 import logging
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,16 +12,18 @@ from PIL import Image, ImageOps, ImageSequence, PngImagePlugin, TiffImagePlugin,
 from PIL.ExifTags import IFD
 from PIL.ExifTags import Base as Tag
 
-from colour.system.cli import UserError, brief
+from colour.system.cli import UserError
+from colour.system.untrusted import parsing, skipping_damage
 
 MAX_PIXELS = 50_000_000
 TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} megapixels: reduce it first"
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")  # an MPO is a JPEG with previews
 ADVICE = "convert it to PNG first"
+JPEG_START = b"\xff\xd8\xff"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # start of pixels, end of picture; neither occurs among the pixels
-SCAN_HEADER = 16  # bytes, of a scan with the first block of pixels at most
-# PNG: Pillow leaves the transparent shade in the units of the file, but not the pixels, in these raw modes.
+SCAN_HEADER = 16  # bytes: a scan that is not longer has no pixels
+# In PNGs of these raw modes, Pillow brings the pixels to 8 bits but not the transparent shade: the factors do.
 SHADES = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 PROFILES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}  # the mode of the pixels that an ICC profile describes
 KEPT = (Tag.ImageDescription, Tag.Make, Tag.Model, Tag.DateTime, Tag.Artist, Tag.Copyright)
@@ -47,26 +48,25 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     try:
         with open(path, "rb") as file:
             start = file.read(12)
-            jpeg = start.startswith(b"\xff\xd8\xff") and start + file.read()
-        image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, whatever is there decodes
-        # A scan that does not end; what ends before it is a preview.
-        if jpeg and (scan := jpeg.find(JPEG_SCAN, jpeg.rfind(JPEG_END) + 1)) >= 0:
-            if len(jpeg) - scan <= SCAN_HEADER:
-                raise UserError("it is truncated before its first pixel: copy it again")
-            image.info["warning"] = "it is truncated: what is missing is grey"
-        return image
-    except Image.DecompressionBombError:
-        raise UserError(TOO_LARGE) from None
-    except UnidentifiedImageError:
-        heic = start[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
-        kind = ("a HEIC picture: pip install pillow-heif, or " if heic else
-                "not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): ")
-        raise UserError(f"it is {kind}{ADVICE}") from None
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file can raise anything
-        raise UserError(getattr(error, "strerror", None) or
-                        f"it is damaged or of a rare kind ({brief(error)}): {ADVICE}") from error
+            jpeg = start + file.read() if start.startswith(JPEG_START) else b""
+    except OSError as error:
+        raise UserError(error.strerror) from error
+    with parsing("it is damaged or of a rare kind", ADVICE):
+        try:
+            image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, any part decodes
+        except Image.DecompressionBombError as error:
+            raise UserError(TOO_LARGE) from error
+        except UnidentifiedImageError as error:
+            heic = start[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
+            kind = ("a HEIC picture: pip install pillow-heif, or " if heic else
+                    "not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): ")
+            raise UserError(f"it is {kind}{ADVICE}") from error
+    scan = jpeg.find(JPEG_SCAN, jpeg.rfind(JPEG_END) + 1)  # one without an end; what ends before is a preview
+    if scan >= 0:
+        if len(jpeg) - scan <= SCAN_HEADER:
+            raise UserError("it is truncated before its first pixel: copy it again")
+        image.info["warning"] = "it is truncated: what is missing is grey"
+    return image
 
 
 def has_colour(pixels: np.ndarray) -> bool:
@@ -84,43 +84,30 @@ def _formats() -> list[str]:
     Image.init()
     logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it prints what it finds wrong in a file
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB; generators of pictures write long texts
-    TiffImagePlugin.READ_LIBTIFF = True  # what Pillow reads without libtiff, it scrambles if planes are separate
+    with suppress(AttributeError, OSError):  # libtiff prints a line for every fault, unless it is a part of Pillow
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
     return [kind for kind in FORMATS if kind in Image.OPEN]
 
 
 def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
-    faults, _ = _libtiff_faults()
-    faults.discard(threading.get_ident())
     with Image.open(source, formats=_formats()) as image:
         if image.format == "TIFF":
             _choose_page(image)
         if image.width * image.height > MAX_PIXELS:
             raise UserError(TOO_LARGE)
-        shade = image.info.get("transparency")
-        if image.format == "PNG" and shade is not None and (scale := SHADES.get(image.tile[0].args)):
+        if image.format == "PNG" and "transparency" in image.info and image.tile[0].args in SHADES:
+            scale, shade = SHADES[image.tile[0].args], image.info["transparency"]
             image.info["transparency"] = (tuple(int(value * scale) for value in shade) if isinstance(shade, tuple)
                                           else shade * scale)
         if least is not None:
             image.draft(None, (least, least))
         image.load()
         kept = _kept(image)
-        with suppress(Exception):  # damaged EXIF data say nothing about the pixels
+        with skipping_damage():  # EXIF data that are damaged say nothing about the pixels
             ImageOps.exif_transpose(image, in_place=True)
         image = _srgb(_eight_bits(image), image.info.get("icc_profile") or b"")
     image.info = kept
-    if threading.get_ident() in faults:
-        image.info["warning"] = "libtiff found faults in it: parts may be missing"
     return image
-
-
-@functools.cache
-def _libtiff_faults() -> tuple[set[int], object]:
-    """Return a set that collects the threads in which libtiff finds a fault, instead of lines that it prints."""
-    faults = set()
-    handler = ctypes.CFUNCTYPE(None, *3 * [ctypes.c_void_p])(lambda *_: faults.add(threading.get_ident()))
-    with suppress(AttributeError, OSError):  # where libtiff is a part of Pillow, it still prints
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(handler)
-    return faults, handler  # a handler must live as long as libtiff may call it
 
 
 def _choose_page(image: TiffImagePlugin.TiffImageFile) -> None:
@@ -133,17 +120,18 @@ def _choose_page(image: TiffImagePlugin.TiffImageFile) -> None:
     if (not set(tags.get(Tag.BitsPerSample, ())) <= {1, 2, 4, 8, 16}
             or not set(tags.get(Tag.SampleFormat, ())) <= {1}  # unsigned, neither signed nor floats
             or tags.get(Tag.InkSet, 1) != 1  # CMYK, no other inks
-            or image.mode in ("LA", "La", "PA") and tags.get(Tag.PlanarConfiguration, 1) != 1):
+            or tags.get(Tag.PlanarConfiguration, 1) != 1  # the channels of a pixel together
+            or image.mode.startswith("I;16") and tags.get(Tag.PhotometricInterpretation) != 1):  # black is zero
         raise UserError(f"it is a TIFF of a rare kind: {ADVICE}")
 
 
 def _kept(image: Image.Image) -> dict:
     """Return who took the picture, when and with what, and its resolution, as options of ``Image.save``."""
     kept = {}
-    with suppress(Exception):  # damaged data
-        if all(0 < value < 1e6 for value in image.info["dpi"]):
+    with skipping_damage():
+        if "dpi" in image.info and all(0 < value < 1e6 for value in image.info["dpi"]):
             kept["dpi"] = image.info["dpi"]
-    with suppress(Exception):
+    with skipping_damage():
         old, new = image.getexif(), Image.Exif()
         new.update({tag: old[tag] for tag in KEPT if tag in old})
         for part in IFD.Exif, IFD.GPSInfo:
@@ -159,8 +147,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     shade = image.info.get("transparency")
     if image.mode.startswith("I;16"):
         values, levels = np.asarray(image), np.round(np.arange(65536) / 257).astype(np.uint8)
-        if image.format == "TIFF" and image.tag_v2.get(Tag.PhotometricInterpretation, 0) == 0:  # white is zero
-            levels = levels[::-1]
         image = Image.fromarray(levels[values])
         if shade is not None:
             image.putalpha(Image.fromarray(values != shade))

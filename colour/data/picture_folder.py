@@ -10,7 +10,6 @@ import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +18,17 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from colour.data import image_file
-from colour.system.cli import UserError, warn
+from colour.data import Split, image_file, of_one_label
+from colour.system.cli import UserError, show_traceback, warn
 from colour.system.files import atomic_write
-from colour.system.untrusted import load_npz
+from colour.system.untrusted import load_npz, skipping_damage
 
 SIDE = 32
 DECODED = 3 * SIDE  # JPEGs are decoded no smaller: from here on our filter is better than the decoder's
 FEWEST = 12
-USED, GREY, UNREADABLE = range(3)  # what became of a file
+USED, GREY, UNREADABLE = range(3)  # the status of a file
 THREADS = 4  # at most, because each may hold a picture of 50 megapixels: 0.2 to 0.4 GB
-EDITION = 2  # raise it when the same files give other pixels: caches are made again
+EDITION = 3  # raise it when the same files give other pixels: caches are made again
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
                   "__macosx", "lost+found", "system volume information"}
@@ -39,11 +38,22 @@ HEIC = {".heic", ".heif", ".hif"}  # Pillow needs another package for these
 class File(NamedTuple):
     """A file with the suffix of a picture."""
 
-    test: bool  # for testing or for training, see is_test
+    path: str
     name: str  # path from the folder on, with slashes, in Unicode's composed form
     size: int  # bytes
     time: int  # of the last change, in nanoseconds
-    path: str
+    test: bool  # for testing or for training, see is_test
+
+
+def locate(folder: Path) -> Path | None:
+    """Return ``folder`` if any file in it has the suffix of a picture."""
+    suffixes = image_file.suffixes() | HEIC
+    return folder if any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder)) else None
+
+
+def load(folder: str | Path) -> Split:
+    """Load the pictures in ``folder``, all with label 0."""
+    return of_one_label(*load_pictures(folder))
 
 
 def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -56,15 +66,18 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     files = find_pictures(folder)
     if not files:
         raise UserError(f"no pictures in {folder}: none of its files ends in .jpg, .png or another suffix of a picture")
-    key = hashlib.sha256(repr((EDITION, PIL.__version__, [file[:-1] for file in files])).encode()).digest()
+    facts = EDITION, PIL.__version__, [(file.name, file.size, file.time) for file in files]
+    key = hashlib.sha256(repr(facts).encode()).digest()
     place = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()
     cache = cache_folder() / f"pictures-{place[:16]}.npz"
     warnings.filterwarnings("ignore", module="PIL")  # before threads begin
-    x, fates = _load(cache, key, files) or _make(cache, key, files)
+    cached = _read_cache(cache, key, files)
+    x, statuses = _read_files(cache, key, files) if cached is None else cached
     unreadable = f"which cannot be read or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
-    for fate, why in (UNREADABLE, unreadable), (GREY, "which have no colour"):
-        _warn_left_out([files[i].name for i in np.flatnonzero(fates == fate)], f"of the {len(files):,} ", folder, why)
-    training = sum(not file.test for file, fate in zip(files, fates) if fate == USED)
+    for status, why in (UNREADABLE, unreadable), (GREY, "which have no colour"):
+        names = [files[i].name for i in np.flatnonzero(statuses == status)]
+        _warn_left_out(names, f"of the {len(files):,} ", folder, why)
+    training = sum(not file.test for file, status in zip(files, statuses) if status == USED)
     if len(x) < FEWEST or not 0 < training < len(x):
         raise UserError(f"{folder} has {training} pictures to train on and {len(x) - training} to test with, "
                         f"which is too few: add more in colour, at least {FEWEST} are needed")
@@ -82,17 +95,11 @@ def find_pictures(folder: str | Path) -> list[File]:
         suffix = os.path.splitext(name)[1].lower()
         if suffix in suffixes:
             status = os.stat(path)
-            files.append(File(is_test(name), name, status.st_size, status.st_mtime_ns, path))
+            files.append(File(path, name, status.st_size, status.st_mtime_ns, is_test(name)))
         elif suffix in HEIC:
             heic.append(name)
     _warn_left_out(heic, "HEIC ", folder, "which the package pillow-heif reads (pip install pillow-heif)")
-    return sorted(files)
-
-
-def has_pictures(folder: str | Path) -> bool:
-    """Tell if any file in ``folder`` has the suffix of a picture."""
-    suffixes = image_file.suffixes() | HEIC
-    return any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder))
+    return sorted(files, key=lambda file: (file.test, file.name))
 
 
 def walk(folder: str | Path, onerror=None) -> Iterator[str]:
@@ -119,15 +126,17 @@ def is_test(name: str) -> bool:
     return int.from_bytes(digest[:8], "big") % 6 == 0
 
 
-def shrink(path: str) -> np.ndarray | int:
-    """Return the middle square of a picture as uint8 (3, 32, 32), on white where transparent; or GREY, UNREADABLE.
+def shrink(path: str) -> tuple[int, np.ndarray | None]:
+    """Return a file's status and, if it is USED, the middle square of its picture as uint8 (3, 32, 32).
 
-    A file with faults, such as a JPEG without its last bytes, is used if the square has all its pixels.
+    Transparent parts become white. A file with faults, such as a JPEG without its last bytes, is used if the square has
+    all its pixels.
     """
     try:
         image = image_file.read(path, least=DECODED)
-    except UserError:
-        return UNREADABLE
+    except UserError as error:
+        show_traceback(error)
+        return UNREADABLE, None
     side, faulty = min(image.size), "warning" in image.info
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS, (left, top, left + side, top + side), reducing_gap=3)
@@ -136,8 +145,8 @@ def shrink(path: str) -> np.ndarray | int:
     pixels = np.asarray(image)
     edges = pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]
     if faulty and any((abs(edge.astype(int) - 128) <= 2).all() for edge in edges):
-        return UNREADABLE  # decoders leave missing parts in this grey
-    return pixels.transpose(2, 0, 1) if image_file.has_colour(pixels) else GREY
+        return UNREADABLE, None  # decoders leave missing parts in this grey
+    return (USED, pixels.transpose(2, 0, 1)) if image_file.has_colour(pixels) else (GREY, None)
 
 
 def cache_folder() -> Path:
@@ -155,38 +164,41 @@ def _warn_left_out(names: list[str], total: str, folder: str | Path, why: str) -
              + ", ".join(map(repr, sorted(names)[:3])) + (", ..." if len(names) > 3 else ""))
 
 
-def _load(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return what ``_make`` cached, or None if that is missing, damaged, or out of date."""
-    with suppress(Exception):  # a damaged zip file can raise anything
+def _read_cache(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what ``_read_files`` cached, or None if that is missing, damaged, or out of date."""
+    if not cache.exists():
+        return None
+    right = False
+    with skipping_damage():
         arrays = load_npz(cache, max_bytes=(3 * SIDE * SIDE + 1) * len(files) + 4096)
-        x, fates = arrays["x"], arrays["fates"]
-        right = arrays["key"].tobytes() == key and fates.shape == (len(files),) and fates.dtype == x.dtype == np.uint8
-        if right and x.shape == ((fates == USED).sum(), 3, SIDE, SIDE):
-            retried = (shrink(files[i].path) for i in np.flatnonzero(fates == UNREADABLE))  # a drive may be back
-            if all(np.array_equal(result, UNREADABLE) for result in retried):
-                return x, fates
-    return None
+        x, statuses = arrays["x"], arrays["statuses"]
+        right = (arrays["key"].tobytes() == key and statuses.shape == (len(files),)
+                 and x.shape == ((statuses == USED).sum(), 3, SIDE, SIDE) and x.dtype == statuses.dtype == np.uint8)
+    if not right or any(shrink(files[i].path)[0] != UNREADABLE for i in np.flatnonzero(statuses == UNREADABLE)):
+        return None  # of the unreadable ones, some may be on a drive that is back
+    return x, statuses
 
 
-def _make(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the files and cache the result: those used, uint8 (N, 3, 32, 32), and the fates, uint8 (len(files),)."""
+def _read_files(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the files and cache the result: those used, uint8 (N, 3, 32, 32), and all statuses, uint8 (len(files),)."""
     from tqdm import tqdm
 
     x = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
-    fates = np.empty(len(files), np.uint8)
+    statuses = np.empty(len(files), np.uint8)
     used = 0
     # Threads are enough, because Pillow decodes and filters outside of Python's lock.
     with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
         results = pool.imap(shrink, (file.path for file in files), chunksize=16)
-        for i, result in enumerate(tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")):
-            fates[i] = result if isinstance(result, int) else USED
-            if fates[i] == USED:
-                x[used] = result
+        results = tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")
+        for i, (status, pixels) in enumerate(results):
+            statuses[i] = status
+            if status == USED:
+                x[used] = pixels
                 used += 1
     x = x[:used]
     try:
         with atomic_write(cache) as file:
-            np.savez(file, key=np.frombuffer(key, np.uint8), fates=fates, x=x)
+            np.savez(file, key=np.frombuffer(key, np.uint8), statuses=statuses, x=x)
     except OSError as error:
         warn(f"the pictures were not cached in {cache.parent} ({error.strerror}): next time takes as long again")
-    return x, fates
+    return x, statuses

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -106,16 +107,15 @@ def _exit(number, frame) -> NoReturn:
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a script's ``main(argv=None)``: a ``UserError`` or failing file operation ends in one line and status 2.
 
-    Ctrl-C exits with 130. A standard stream that is closed, full or not read to its end changes nothing.
+    With COLOUR_TRACEBACK=1 in the environment, the traceback behind that line is printed before it. Ctrl-C exits with
+    130. A standard stream that is closed, full or not read to its end changes nothing.
     """
 
     @functools.wraps(main)
     def run(argv=None):
         if signal.getsignal(signal.SIGINT) is _exit:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file takes a missing stream's place
-            pass
-        os.close(descriptor)
+        _open_missing_streams()
         out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
         for stream in out, err:  # a terminal that cannot show a letter shows its code
             if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
@@ -123,10 +123,8 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
         with redirect_stdout(out), redirect_stderr(err):
             try:
                 return main(argv) or 0
-            except (UserError, OSError, NotImplementedError) as error:  # the last one says which question is to do
-                file = getattr(error, "filename", None)
-                message = f"{file}: {error.strerror}" if file else str(error)
-                print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
+            except (UserError, OSError, NotImplementedError) as error:  # the last: what a student has yet to write
+                print_error(error)
                 raise SystemExit(2) from None
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
@@ -135,6 +133,29 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
                 out.flush()
 
     return run
+
+
+def _open_missing_streams() -> None:
+    """Open the null device in place of closed standard streams, else files that are opened later take their places."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
+def show_traceback(error: Exception) -> None:
+    """Print the traceback of an exception if COLOUR_TRACEBACK is set in the environment."""
+    if os.environ.get("COLOUR_TRACEBACK"):
+        traceback.print_exception(error)
+
+
+def print_error(error: Exception) -> None:
+    """Print an exception as one line that begins with ``error:``."""
+    show_traceback(error)
+    file = getattr(error, "filename", None)
+    message = f"{file}: {error.strerror}" if file else str(error)
+    print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
 
 
 def number(kind: type, low: float, high: float = float("inf"), *, odd: bool = False):

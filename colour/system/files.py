@@ -56,28 +56,25 @@ def locked(path: str | Path, waiting: str = "") -> Iterator[bool]:
     """Hold an exclusive lock on the file ``path`` and yield True, or yield False if another process holds it.
 
     If ``waiting`` is given, print it to standard error and wait for the other process instead. The system frees the
-    lock when the process exits. Windows and some network drives have no such locks: there everybody gets it.
+    lock when the process exits, however it ends. Some network drives have no locks: there everybody gets it.
     """
-    while True:
-        with open(path, "a") as file:
-            try:
-                import fcntl
+    from filelock import FileLock, Timeout
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not waiting:
-                    yield False
-                    return
-                print(waiting, file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except (ImportError, OSError):
-                pass
-            # The holder removes the file at the end, so this may lock a file that no longer exists: try again.
-            if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
-                continue
-            try:
-                yield True
-            finally:
-                with suppress(OSError):
-                    os.unlink(path)
-            return
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
+    free = True
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        free = bool(waiting)
+        if waiting:
+            print(waiting, file=sys.stderr)
+            lock.acquire()
+    except OSError:  # no locks; where nothing can be written, writing says so
+        pass
+    try:
+        yield free
+    finally:
+        if free:
+            with suppress(OSError):
+                os.unlink(path)  # while it is locked: whoever waits for it then locks a new file
+        lock.release()

@@ -1,28 +1,23 @@
-"""Hostile files: every format that is read here, damaged, cut and made up, in thousands of ways.
+"""Hostile files: every format that is read here, damaged and cut in many ways, and attacks made by hand.
 
-    FUZZ_CASES=100000 FUZZ_SEED=1 python -m pytest -s tests/promises/test_fuzz.py
+    FUZZ_CASES=100000 FUZZ_SEED=1 python -m pytest tests/promises/test_fuzz.py
 
-tries about so many files and counts them. Each is read as something valid or refused with a ``UserError``.
-Everything else is a failure: another exception, code that runs, more than 10 seconds, more than 2 GB. The file
-that failed stays in pytest's temporary folder.
+tries so many damaged files. Each is read as something valid or refused with a ``UserError``. Everything else is a
+failure: another exception, code that runs, more than 10 seconds, more than 2 GB. The file that failed stays in
+pytest's temporary folder.
 """
 
 import faulthandler
-import gzip
 import io
-import itertools
 import json
 import os
 import pickle
 import random
-import shutil
 import struct
 import sys
-import tarfile
 import time
 import tracemalloc
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +26,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, seed, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from colour.data import batch_files, cifar10, image_file, picture_folder
@@ -44,12 +37,12 @@ from colour.palette import Palette
 from colour.system.cli import UserError
 from colour.system.files import sha256
 from colourization import MODELS
-from tests.cifar import imagenet_batch, make_archive, make_batches, pickle2, source_of
+from tests.cifar import imagenet_batch, pickle2
 from tests.helpers import NETWORKS, same, saved, state
 from tests.old_palettes import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
 from tests.old_weights import pytorch03
 
-CASES = int(os.environ.get("FUZZ_CASES", 3000))
+CASES = int(os.environ.get("FUZZ_CASES", 700))
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 SECONDS, BYTES = 10, 2 << 30
 
@@ -60,7 +53,6 @@ pytestmark = [pytest.mark.usefixtures("one_thread"),
 FORBIDDEN = {"os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen",
              "pty.spawn", "socket.connect", "pickle.find_class"}
 happened: list[str] | None = None  # which of these happened while a file was read
-tried = Counter()
 
 
 def audit(event: str, arguments: tuple) -> None:
@@ -94,7 +86,6 @@ def guarded() -> Iterator[None]:
 
 def outcome(read: Callable[[Path, bytes], bytes], folder: Path, content: bytes) -> bytes | None:
     """Return what ``read`` makes of a file, None if it refuses it."""
-    tried[read.__name__] += 1
     with guarded():
         try:
             return read(folder, content)
@@ -170,19 +161,6 @@ def batch_reader(length, labels):
 read_cifar, read_imagenet = batch_reader(2, range(10)), batch_reader(None, range(1, 1001))
 
 
-def read_archive(folder, content):
-    """Read an archive as if its SHA-256 were the right one, which no damaged archive has."""
-    place = folder / "archive"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    path = written(place, cifar10.ARCHIVE, content)
-    try:
-        (x, y), (x_test, y_test) = cifar10.load_cifar10(path, source_of(content))
-    finally:
-        assert set(os.listdir(place)) <= {cifar10.ARCHIVE, cifar10.FOLDER}
-    return b"".join(array.tobytes() for array in (x, y, x_test, y_test))
-
-
 def read_horses(folder, content):
     return b"".join(array.tobytes() for array in cifar10.load_horses(written(folder, "horses.npz", content)))
 
@@ -198,29 +176,22 @@ def read_picture(folder, content):
     path = written(folder, "picture", content)
     image = image_file.read(path, least=len(content) % 2 * 96 or None)
     assert image.mode in ("RGB", "RGBA") and 0 < image.width * image.height <= image_file.MAX_PIXELS
-    small = picture_folder.shrink(str(path))
-    if isinstance(small, int):
-        assert small in (picture_folder.GREY, picture_folder.UNREADABLE)
-    else:
-        assert small.shape == (3, 32, 32)
+    status, small = picture_folder.shrink(str(path))
+    assert small.shape == (3, 32, 32) if status == picture_folder.USED else small is None
     return image.tobytes()
 
 
 # What they are damaged from
 
 
-def in_zip(content, change, rng):
-    """Change one record; all checksums are right."""
+def damaged_inside(content, rng):
+    """Damage one record of a zip file; all checksums are right."""
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(target, "w") as new:
         victim = rng.choice(old.namelist())
         for name in old.namelist():
-            new.writestr(name, change(old.read(name)) if name == victim else old.read(name))
+            new.writestr(name, damaged(old.read(name), rng) if name == victim else old.read(name))
     return target.getvalue()
-
-
-def in_gzip(content, change, rng):
-    return gzip.compress(change(gzip.decompress(content)), compresslevel=1)
 
 
 def npz(**arrays) -> bytes:
@@ -233,11 +204,6 @@ def training_state() -> bytes:
     """Return the file of a state in the middle of an epoch."""
     after = next(train(tiny_network(), TWO, TWO, Recipe(batch_size=1), TASK, stop=lambda: 1))
     return saved({**after, "run": {"model": "CNN", "augment": ("hflip",)}})
-
-
-def small_archive(folder):
-    make_batches(folder / "batches", 2)
-    return [make_archive(folder / "batches")]
 
 
 def cache(folder):
@@ -256,18 +222,14 @@ def small_pictures(folder):
     if PICTURES:
         return PICTURES
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
-    options = {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0", "optimize": True}
+    exif = {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"}
     for kind in sorted(set(image_file._formats()) & Image.SAVE.keys()):
-        for mode, how in [("RGB", options), ("RGBA", {}), ("P", {}), ("CMYK", {}), ("I;16", {}), ("1", {}),
+        for mode, how in [("RGB", exif), ("RGBA", {}), ("P", {}), ("CMYK", {}), ("1", {}),
                           ("RGB", {"save_all": True, "append_images": [rgb]}), ("RGB", {"compression": "tiff_lzw"})]:
             file = io.BytesIO()
-            try:
-                rgb.convert("L").convert(mode).save(file, kind, **how) if mode == "I;16" else rgb.convert(mode).save(
-                    file, kind, **how)
+            with suppress(OSError, ValueError, KeyError, UserError):  # not every mode in every format
+                rgb.convert(mode).save(file, kind, **how)
                 read_picture(folder, file.getvalue())
-            except (OSError, ValueError, KeyError, UserError):  # not every mode in every format
-                continue
-            if file.getvalue() not in PICTURES and len(file.getvalue()) < 20_000:
                 PICTURES.append(file.getvalue())
     return PICTURES
 
@@ -276,33 +238,26 @@ class Format(NamedTuple):
     read: Callable[[Path, bytes], bytes]
     samples: Callable[[Path], list[bytes]]
     checked: bool = False  # has checksums: only what was put in may come out
-    inside: Callable | None = None  # changes a part of the content and makes its checksums right again
+    inside: bool = False  # is a zip file, of which a record can be damaged alone
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 3072), dtype=np.uint8)
 SIDECAR = b'{"model": "CNN", "kernel": 1, "palette": "mine.npy", "history": [{"loss": 1.25}], "sha256": "SHA256"}'
 FORMATS = {
-    "weights": Format(read_weights, lambda _: [TINY_FILE], True, in_zip),
+    "weights": Format(read_weights, lambda _: [TINY_FILE], True, True),
     "old weights": Format(read_weights, lambda _: [saved(TINY, _use_new_zipfile_serialization=False),
                                                    pytorch03(TINY), pytorch03(TINY, unicode=True)]),
     "sidecar": Format(read_sidecar, lambda _: [SIDECAR]),
-    "training state": Format(read_state, lambda _: [training_state()], True, in_zip),
-    "palette": Format(read_palette, lambda _: [plain_npy(CENTRES[:2].astype(np.float32))]),
-    "old palette": Format(read_palette, lambda _: [npy(HEADER, pair2(CENTRES[:2])), saved_today(CENTRES[:2])]),
+    "training state": Format(read_state, lambda _: [training_state()], True, True),
+    "palette": Format(read_palette, lambda _: [plain_npy(CENTRES[:2].astype(np.float32)),
+                                               npy(HEADER, pair2(CENTRES[:2])), saved_today(CENTRES[:2])]),
     "CIFAR-10": Format(read_cifar, lambda _: [pickle2(PIXELS, [3, 7])] + [
         pickle.dumps({"data": PIXELS, "labels": [3, 7]}, protocol) for protocol in (0, 2, 4, 5)]),
     "ImageNet32": Format(read_imagenet, lambda _: [imagenet_batch()]),
-    "archive": Format(read_archive, small_archive, inside=in_gzip),
-    "horses": Format(read_horses, lambda _: [npz(x_train=PIXELS, x_test=PIXELS)], inside=in_zip),
-    "cache": Format(read_cached, cache, True, in_zip),
+    "horses": Format(read_horses, lambda _: [npz(x_train=PIXELS, x_test=PIXELS)], inside=True),
+    "cache": Format(read_cached, cache, True, True),
     "picture": Format(read_picture, small_pictures),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def count():
-    yield
-    print(f"tried {tried.total():,} files:", ", ".join(f"{name} {n:,}" for name, n in tried.items()))
 
 
 @pytest.fixture(autouse=True)
@@ -312,212 +267,61 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, "HORSES_SHA256", dict.fromkeys(cifar10.HORSES_SHA256, "0"))
 
 
-def damaged(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
-    """Change some bytes; sometimes cut some out, double some, put some in, or take some from another file."""
+CLAIMS = [number.to_bytes(size, order) for size in (2, 4, 8) for order in ("little", "big")
+          for number in (0, 1, 255, 256**size // 2 - 1, 256**size // 2, 256**size - 1)]
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Replace some bytes by none, by random ones or by a number that a size may be; sometimes cut the rest off."""
     content = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 5])):
-        end = min(len(content), rng.choice([60, 200, 2500, 10**9]))  # rather in the head than in the data
-        place, length = rng.randrange(end + 1), rng.randrange(1, 20)
-        kind = rng.randrange(12)
-        if kind == 0:
-            del content[place:place + length]
-        elif kind == 1:
-            content[place:place] = content[place:place + length]
-        elif kind == 2:
-            content[place:place] = rng.randbytes(length)
-        elif kind == 3:
-            other = rng.choice(others)
-            start = rng.randrange(len(other) + 1)
-            content[place:] = other[start:]
-        elif kind == 4:
-            del content[place:]
-        elif kind == 5:
-            size, order = rng.choice([2, 4, 8]), rng.choice(["little", "big"])
-            number = rng.choice([0, 1, 1 << 7, 1 << 15, 1 << 31, 1 << 40, 1 << 63]) - rng.randrange(2)
-            content[place:place + size] = (number % 256**size).to_bytes(size, order)
-        elif place < len(content):
-            content[place] = rng.choice([content[place] ^ 1 << rng.randrange(8), rng.randrange(256)])
-    return bytes(content)
+        place = rng.randrange(min(len(content), rng.choice([60, 200, 2500, 10**9])) + 1)  # rather in the head
+        new = rng.choice([b"", rng.randbytes(1), rng.randbytes(9), rng.choice(CLAIMS)])
+        content[place:place + rng.choice([0, 1, len(new), len(new)])] = new
+    return bytes(content[:place] if rng.random() < 0.1 else content)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_damaged_files_are_read_or_refused(name, tmp_path):
+def test_damaged_files(name, tmp_path):
     read, samples, checked, inside = FORMATS[name]
     samples = samples(tmp_path)
     whole = [outcome(read, tmp_path, sample) for sample in samples]
     assert None not in whole or name == "horses"
     rng = random.Random(f"{name} {SEED}")
     refused = 0
-    for i in range(max(1, CASES // 2 // len(FORMATS))):
-        sample = samples[i % len(samples)]
-
-        def change(content):
-            return damaged(content, rng, samples)
-
-        within = inside is not None and i % 2
-        found = outcome(read, tmp_path, inside(sample, change, rng) if within else change(sample))
+    for i in range(max(1, CASES // len(FORMATS))):
+        sample, within = samples[i % len(samples)], inside and i % 2
+        found = outcome(read, tmp_path, damaged_inside(sample, rng) if within else damaged(sample, rng))
         refused += found is None
         assert not checked or within or found in (None, *whole)
     assert refused or name in ("sidecar", "cache")  # damaged ones are ignored, with a warning at most
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "picture"])
-def test_files_cut_anywhere(name, tmp_path):
+def test_cut_files(name, tmp_path):
     read, samples, *_ = FORMATS[name]
     for content in samples(tmp_path):
         whole = outcome(read, tmp_path, content)
-        lengths = {*range(0, len(content), 1 + len(content) // 40), *range(20), *range(len(content) - 20, len(content))}
+        lengths = {*range(0, len(content), 1 + len(content) // 20), *range(10), *range(len(content) - 10, len(content))}
         for length in lengths:
             found = outcome(read, tmp_path, content[:length])
             assert found in (None, whole) or name == "sidecar" and found == b'{"model": "CNN"}'  # ignored
 
 
-# What hypothesis makes up
-
-
-def made_up(share: float, **strategies):
-    """Decorate a test that gets this share of the cases."""
-    def decorate(test):
-        quiet = settings(max_examples=max(1, int(CASES * share)), deadline=None, database=None,
-                         suppress_health_check=list(HealthCheck))
-        return seed(SEED)(quiet(given(**strategies)(test)))
-
-    return decorate
+# Attacks made by hand
 
 
 def text(value: str) -> bytes:
-    value = value.encode("utf-8", "surrogatepass")
-    return b"X" + struct.pack("<I", len(value)) + value
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
 
 
-NAMES = ["os system", "builtins eval", "builtins exec", "__builtin__ apply", "builtins getattr", "builtins bytearray",
-         "subprocess Popen", "builtins __import__", "numpy load", "numpy ndarray", "numpy dtype", "_codecs encode",
-         "numpy.core.multiarray _reconstruct", "numpy._core.multiarray scalar",
-         "numpy._core.numeric _frombuffer", "collections OrderedDict",
-         "collections Counter", "torch load", "torch.hub load", "torch._utils _rebuild_tensor_v2", "torch Size",
-         "torch._utils _rebuild_tensor", "torch._utils _rebuild_parameter", "torch._utils _rebuild_sparse_tensor",
-         "torch._utils _rebuild_qtensor", "torch._utils _rebuild_meta_tensor_no_storage", "torch Tensor",
-         "torch device", "torch FloatStorage", "torch LongStorage", "torch UntypedStorage", "torch float32",
-         "torch.nn.parameter Parameter", "torch.nn.modules.container Sequential", "torch.jit load", "builtins set"]
-GLOBALS = [b"c" + name.replace(" ", "\n").encode() + b"\n" for name in NAMES] + [
-    text(name.split()[0]) + text(name.split()[1]) + b"\x93" for name in NAMES]
 STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
-LEAVES = [
-    b"N", b"\x88", b"\x89", b"]", b"}", b")", b"K\x00", b"K\x01", b"K\x02", b"M\x00\x10", b"J\xff\xff\xff\xff",
-    b"I01\n", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"G\x7f\xf0" + bytes(6), b"L9999999999L\n", b"C\x04\0\0\x80?",
-    b"U\x03abc", b"V\\ud800\n", b"S'a'\n", b"h\x00", b"h\x01", b"\x82\x01", b"\x8f", b"Pstorage\n",
-    *map(text, ["data", "labels", "downconv1.0.weight", "model", "latin1", "owned()", "\ud800"]),
-    # Claims of more than there is
-    *(STORAGE + claim + b"tQ" for claim in (b"K\x01", b"K\x04", b"J\xff\xff\xff\x7f", b"\x8a\x06" + b"\x7f" * 6)),
-    b"T\xff\xff\xff\x7fab", b"X\xff\xff\xff\xffab", b"\x8e" + b"\xff" * 5 + b"\0\0\0ab", b"r\xff\xff\xff\x7f",
-    b"\x96" + b"\xff" * 4 + b"\0\0\0\0ab", b"\x8b\xff\xff\xff\x7fab"]
-
-
-def compounds(values):
-    several = st.lists(values, max_size=4).map(b"".join)
-    two = st.tuples(values, values).map(b"".join)
-    return st.one_of(
-        several.map(lambda inner: b"(" + inner + b"t"), several.map(lambda inner: b"](" + inner + b"e"),
-        st.lists(two, max_size=3).map(lambda pairs: b"}(" + b"".join(pairs) + b"u"),
-        st.tuples(st.sampled_from(GLOBALS), several, st.sampled_from([b"R", b"\x81"])).map(
-            lambda call: call[0] + b"(" + call[1] + b"t" + call[2]),
-        two.map(lambda pair: pair + b"b"), values.map(lambda value: value + b"q\x00"),
-        values.map(lambda value: value + b"0h\x00"), values.map(lambda value: value + b"2\x86"),
-        st.tuples(st.sampled_from(NAMES), several).map(
-            lambda call: b"(" + call[1] + b"i" + call[0].replace(" ", "\n").encode() + b"\n"),
-        st.tuples(st.sampled_from(GLOBALS), several).map(lambda call: b"(" + call[0] + call[1] + b"o"),
-        values.map(lambda value: value + b"Q"), values.map(lambda value: b"](" + (value + b"2") * 3 + b"e"))
-
-
-PROGRAMS = st.builds(lambda start, value, end: start + value + end, st.sampled_from([b"\x80\x02", b"\x80\x04", b""]),
-                     st.recursive(st.sampled_from(LEAVES + GLOBALS), compounds, max_leaves=12),
-                     st.sampled_from([b".", b".", b"", b"R.", b"b."]))
-
-
-def zip_of_weights(program: bytes, record=bytes(16)) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in (("data.pkl", program), ("byteorder", b"little"), ("data/0", record), ("version", b"3\n")):
-            archive.writestr(f"archive/{name}", content)
-    return file.getvalue()
 
 
 def old_weights(program: bytes) -> bytes:
     head = pytorch03({})
     cut = head.index(b"\x80\x02", 40)
     return head[:cut] + program + pickle.dumps(["0"], 2) + struct.pack("<q", 4) + bytes(16)
-
-
-@made_up(1 / 40, program=PROGRAMS)
-def test_made_up_pickles(program, tmp_path):
-    """They are put in all the places where there are pickles."""
-    outcome(read_palette, tmp_path, npy(HEADER, program))
-    outcome(read_cifar, tmp_path, program)
-    outcome(read_imagenet, tmp_path, b"}(" + text("data") + program.removesuffix(b".") + b"u.")
-    for read in read_weights, read_state:
-        for form in zip_of_weights, old_weights:
-            outcome(read, tmp_path, form(program))
-
-
-SHAPES = st.lists(st.sampled_from([0, 1, 1, 1, 2, 2, 3, 4]), max_size=5)
-DTYPES = [torch.float32] * 4 + [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64]
-TENSORS = st.one_of(
-    st.builds(lambda shape, dtype: torch.ones(shape, dtype=dtype), SHAPES, st.sampled_from(DTYPES)),
-    st.sampled_from([
-        lambda: torch.zeros(1).expand(10**6, 10**6), lambda: torch.tensor(torch.nan), lambda: torch.zeros(9)[3:5],
-        lambda: torch.zeros(2, 2).to_sparse(), lambda: torch.zeros(2, 2).to_sparse_csr(),
-        lambda: torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]), lambda: torch.zeros(2, device="meta"),
-        lambda: torch.nn.Parameter(torch.zeros(1)),
-        lambda: torch.quantize_per_tensor(torch.zeros(2), 1, 0, torch.quint8)]).map(lambda make: make()))
-CHANGES = st.dictionaries(st.one_of(st.sampled_from(list(TINY)), st.text(max_size=5), st.integers()),
-                          st.one_of(TENSORS, st.none(), st.integers(), st.text(max_size=5)), max_size=3)
-
-
-@made_up(1 / 10, change=CHANGES, legacy=st.booleans())
-def test_made_up_weights(change, legacy, tmp_path):
-    content = saved({**TINY, **change}, _use_new_zipfile_serialization=not legacy)
-    found = outcome(read_weights, tmp_path, content)
-    assert found is None or change.keys() <= TINY.keys()
-
-
-JSON = st.recursive(
-    # No subnormal floats: other tests run commands in this process, which make the CPU count those as 0
-    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False)
-    | st.text(st.characters(exclude_categories=()), max_size=9)
-    | st.sampled_from(["CNN", "UNet", "DUNet", "RegressionCNN", "SHA256", "x" * 2000, 10**4000]),
-    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=9), values, max_size=3),
-    max_leaves=6)
-
-
-KEYS = st.sampled_from(["model", "palette", "palette_sha256", "sha256", "history", "é"])
-
-
-@made_up(1 / 10, entries=st.dictionaries(KEYS, JSON), whole=st.booleans())
-def test_made_up_sidecars(entries, whole, tmp_path):
-    outcome(read_sidecar, tmp_path, json.dumps({**entries, "sha256": "SHA256"} if whole else entries).encode())
-
-
-HEADERS = st.builds(
-    "{{'descr': {}, 'fortran_order': {}, 'shape': {}, }}".format,
-    st.sampled_from(["'<f4'", "'>f8'", "'<u1'", "'|O'", "'|S9'", "'|V0'", "'<U99999999'", "'<c16'", "'<M8[s]'", "()",
-                     "'f4,i4'", "[('a', '<f4')]", "[('a', '<f4', (9999, 9999, 9999))]", "'(99999,99999)f8'", "'<f' * 9",
-                     "'|V2147483647'"]),
-    st.sampled_from(["True", "False", "None", "9**9**9"]),
-    st.lists(st.sampled_from([0, 1, 2, 3, 24, 10**6, 2**31, 2**62, 2**63, -1]), max_size=4).map(tuple)
-    | st.sampled_from(["(2, 3", "[2, 3]", "(2L, 3L)", "(True, 3)", "(2.0, 3)", "('2', 3)", "(" * 500, "-" * 9000]))
-
-
-@made_up(1 / 10, header=HEADERS, body=st.sampled_from([b"", bytes(6), bytes(24), bytes(48), pickle.dumps([PIXELS])]))
-def test_made_up_arrays(header, body, tmp_path):
-    content = npy(header.encode(), body)
-    outcome(read_palette, tmp_path, content)
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("x_train.npy", content)
-    assert outcome(read_horses, tmp_path, file.getvalue()) is None
-
-
-# Attacks made by hand
 
 
 def zipped(compression=zipfile.ZIP_STORED, **records: bytes) -> bytes:
@@ -541,21 +345,14 @@ def bomb(*names: str) -> bytes:
     return zipped(zipfile.ZIP_DEFLATED, **{f"{name}_npy": content for name in names})
 
 
+def weights_bomb() -> bytes:
+    return zipped(zipfile.ZIP_DEFLATED, a__data_pkl=b"\x80\x02}.", a__byteorder=b"little", a__version=b"3\n",
+                  a__data__0=bytes(64 << 20))
+
+
 def terabytes(*names: str) -> bytes:
     content = npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,), }", b"")
     return zipped(**{f"{name}_npy": content for name in names})
-
-
-def tar_bomb() -> bytes:
-    """Return an archive with a member of 100 MB that nobody asked for."""
-    return gzip.compress(b"".join(tar_member("cifar-10-batches-py/huge", 100 << 20)), compresslevel=1)
-
-
-def tar_member(name: str, size: int):
-    info = tarfile.TarInfo(name)
-    info.size = size
-    yield info.tobuf()
-    yield bytes(size)
 
 
 def png_in_icon(size: int) -> bytes:
@@ -576,15 +373,12 @@ def texture() -> bytes:
 
 
 ATTACKS = {  # how it is read, the file, and the most bytes that Python may take for it
-    "numbers beyond the record": (read_weights, lambda: claiming(b"M\xe8\x03", pad=bytes(9999)), 1 << 20),
-    "bytes swapped beyond the record": (read_weights, lambda: claiming(b"M\xe8\x03", b"big", pad=bytes(9999)), 1 << 20),
-    "numbers beyond the record of a state": (read_state, lambda: claiming(b"M\xe8\x03", pad=bytes(9999)), 1 << 20),
-    "fewer numbers than the record": (read_weights, lambda: claiming(b"K\x02"), 1 << 20),
-    "a name in two records": (read_weights, lambda: claiming(b"K\x04", A__DATA__0=bytes(16)), 1 << 20),
+    "numbers beyond the record": (read_weights, lambda: claiming(b"M\xe8\x03", a__pad=bytes(9999)), 1 << 20),
+    "bytes swapped beyond it": (read_weights, lambda: claiming(b"M\xe8\x03", b"big", a__pad=bytes(9999)), 1 << 20),
+    "weights that unpack to 64 MB": (read_weights, weights_bomb, 1 << 20),
     "a terabyte in weights": (read_weights, lambda: old_weights(PROGRAM_OF_A_TERABYTE), 1 << 20),
     "horses that unpack to 128 MB": (read_horses, lambda: bomb("x_train", "x_test"), 4 << 20),
     "horses of terabytes": (read_horses, lambda: terabytes("x_train", "x_test"), 1 << 20),
-    "an archive with 100 MB too many": (read_archive, tar_bomb, 4 << 20),
     "a texture of 49 megapixels": (read_picture, texture, 1 << 20),
     "an icon of 64 megapixels": (read_picture, lambda: png_in_icon(8000), 4 << 20),
 }
@@ -592,7 +386,7 @@ PROGRAM_OF_A_TERABYTE = b"\x80\x02}" + text("finalconv.weight") + STORAGE + b"\x
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attacks_are_refused_before_memory_is_taken(attack, tmp_path):
+def test_attacks_are_refused(attack, tmp_path):
     read, make, most = ATTACKS[attack]
     content = make()
     outcome(read, tmp_path, content[:8])  # first, because imports on the way take memory too
@@ -605,7 +399,7 @@ def test_attacks_are_refused_before_memory_is_taken(attack, tmp_path):
 
 
 @pytest.mark.parametrize("make", [bomb, terabytes])
-def test_a_cache_that_claims_too_much_is_made_again(make, tmp_path):
+def test_cache_bomb_is_made_again(make, tmp_path):
     cache(tmp_path)
     whole = b"".join(x.tobytes() for x in picture_folder.load_pictures(tmp_path / "pictures"))
     content = make("key", "fates", "x")
@@ -615,17 +409,6 @@ def test_a_cache_that_claims_too_much_is_made_again(make, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
-
-
-def test_pictures_that_claim_to_be_large(tmp_path):
-    """Wherever the first bytes have the sides of the picture, 16 and 12, both become 3,000."""
-    for content, size, order in itertools.product(small_pictures(tmp_path), (2, 4), ("little", "big")):
-        width, height = (number.to_bytes(size, order) for number in (16, 12))
-        places = [[i for i in range(60) if content.startswith(side, i)] for side in (width, height)]
-        for i, j in itertools.product(*places):
-            grown = bytearray(content)
-            grown[i:i + size] = grown[j:j + size] = (3000).to_bytes(size, order)
-            outcome(read_picture, tmp_path, bytes(grown))
 
 
 def test_the_guard_notices(monkeypatch):

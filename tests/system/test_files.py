@@ -1,13 +1,17 @@
 """Files written whole or not at all, and locks."""
 
+import errno
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from colour.system.files import atomic_write, display_path, locked, sha256
+from colour.system.files import ROOT, atomic_write, display_path, locked, sha256
 
 
-def test_a_file_appears_when_it_is_complete(tmp_path):
+def test_atomic_write(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
     with atomic_write(path) as file:
         file.write(b"complete")
@@ -19,7 +23,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
     assert path.read_bytes() == b"complete" and os.listdir(path.parent) == ["file.txt"]
 
 
-def test_an_error_in_writing_names_the_file(tmp_path):
+def test_write_error_names_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError) as error, atomic_write(tmp_path / "file" / "in it"):
         pass
@@ -31,7 +35,7 @@ def test_sha256(tmp_path):
     assert sha256(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_paths_are_displayed_from_the_working_folder_on(tmp_path, monkeypatch):
+def test_display_path(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert str(display_path("a/../b.txt")) == "b.txt"
@@ -43,6 +47,54 @@ def test_only_one_holds_a_lock(tmp_path):
         assert free
         with locked(tmp_path / "lock") as again:
             assert not again
-    assert not (tmp_path / "lock").exists()
+        with locked(tmp_path / "other") as other:
+            assert other
+    assert not os.listdir(tmp_path)
     with locked(tmp_path / "lock") as free:
         assert free
+
+
+HOLD = """if True:
+    import time
+    from colour.system.files import locked
+    with locked("lock"):
+        print("held", flush=True)
+        time.sleep(60)"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock."""
+    with subprocess.Popen([sys.executable, "-c", HOLD], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_lock_ends_with_its_process(holder, tmp_path):
+    with locked(tmp_path / "lock") as free:
+        assert not free
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path / "lock") as free:
+        assert free
+    assert not os.listdir(tmp_path)
+
+
+def test_wait_for_a_lock(holder, tmp_path, capsys):
+    threading.Timer(0.3, holder.kill).start()
+    with locked(tmp_path / "lock", waiting="waiting for another process") as free:
+        assert free and holder.poll() is not None
+    assert capsys.readouterr().err == "waiting for another process\n"
+
+
+def test_no_locks_on_this_drive(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    for _ in range(2):
+        with locked(tmp_path / "lock") as free, locked(tmp_path / "lock") as again:
+            assert free and again
+    assert not os.listdir(tmp_path)

@@ -1,14 +1,20 @@
-"""Reading numpy's pickles safely: what protocol 5 brings, and attacks on it."""
+"""Reading numpy's pickles safely: what comes back in every protocol, and attacks."""
 
 import io
+import os
 import pickle
 import struct
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from colour.system.untrusted import load_numpy_pickle
+from colour.system.cli import UserError
+from colour.system.files import ROOT
+from colour.system.untrusted import load_numpy_pickle, parsing
+from tests.old_palettes import array2, dtype2
 
 
 def unicode(text: str) -> bytes:
@@ -28,18 +34,18 @@ def from_buffer(data=SIX, dtype=DTYPE, shape=b"K\x02K\x03\x86", order=b"\x8c\x01
     np.arange(24).reshape(2, 3, 4), np.asfortranarray(np.arange(6.).reshape(2, 3)), np.arange(24)[::2], np.array(3),
     np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1), np.zeros((0, 3)), np.array(["é", "ab"]), np.array([b"a"]),
     np.arange(3, dtype=">i4"), np.array([True, False]), np.array([1, "a", None, [2]], object)])
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_arrays_come_back(array, protocol):
-    for given in array, {"a": [array, (array,)]}:
-        content = pickle.dumps(given, protocol)
+def test_arrays_come_back(array):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        content = pickle.dumps({"a": [array, (array,)]}, protocol)
+        expected = pickle.loads(content)["a"][0]  # in this machine's byte order, which numpy chooses before protocol 5
         for data in content, io.BytesIO(content):
-            loaded = load_numpy_pickle(data)
-            expected = pickle.loads(content)  # in the byte order of this machine, which numpy chooses before protocol 5
-            loaded, expected = (loaded, expected) if given is array else (loaded["a"][1][0], expected["a"][1][0])
-            assert loaded.dtype == expected.dtype and loaded.shape == array.shape and loaded.tolist() == array.tolist()
+            first, (second,) = load_numpy_pickle(data)["a"]
+            for loaded in first, second:
+                assert loaded.dtype == expected.dtype and loaded.shape == array.shape
+                assert loaded.tolist() == array.tolist()
 
 
-def test_the_opcodes_below_are_well_formed():
+def test_opcodes_are_well_formed():
     expected = np.frombuffer(b"abcdef", np.uint8).reshape(2, 3)
     assert np.array_equal(pickle.loads(from_buffer()), expected)
     assert np.array_equal(load_numpy_pickle(from_buffer()), expected)
@@ -54,8 +60,11 @@ ATTACKS = {
     "data that is a list": from_buffer(data=b"]"),
     "an order that is none": from_buffer(order=unicode("X")),
     "axes that are none": from_buffer(order=unicode("K"), more=b"K\x07K\x08\x86"),
-    "an array of terabytes": from_buffer(data=b"\x96" + struct.pack("<Q", 1 << 42) + b"abc"),
-    "an array of all memory": from_buffer(data=b"\x96" + b"\xff" * 7 + b"\x7fabc"),
+    "half a gigabyte": from_buffer(data=b"\x96" + struct.pack("<Q", 1 << 29) + b"abc"),
+    "all memory": from_buffer(data=b"\x96" + b"\xff" * 7 + b"\x7fabc"),
+    "more objects than listed": b"\x80\x02" + array2(b"J\0\0\0\4\x85", dtype2(b"O8", b"|"), False, b"]K\1a") + b".",
+    "objects beside 100 MB": b"\x80\x02" + array2(b"K\1\x85", dtype2(b"O,V99999999", b"|"), False, b"](K\1K\2ta")
+                             + b".",
     "a buffer from elsewhere": from_buffer(data=b"\x97"),
     "a state for the array": from_buffer()[:-1] + b"(K\x01K\x02tb.",
     "a function of numpy": b"\x80\x05" + unicode("numpy._core.numeric") + unicode("fromfile") + b"\x93" + unicode("x")
@@ -65,13 +74,37 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("kind", [bytes, io.BytesIO, open])
-def test_attacks_are_refused(attack, kind, tmp_path):
-    (tmp_path / "file").write_bytes(ATTACKS[attack])
+def test_attacks_are_refused(attack):
     tracemalloc.start()
     try:
-        with open(tmp_path / "file", "rb") as file, pytest.raises(pickle.UnpicklingError):
-            load_numpy_pickle(file if kind is open else kind(ATTACKS[attack]))
+        with pytest.raises(UserError, match="it is wrong .*: mend it"), parsing("it is wrong", "mend it"):
+            load_numpy_pickle(ATTACKS[attack])
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+SCRIPT = """if True:
+    from colour.system import cli, untrusted
+
+    @cli.command
+    def main(argv):
+        with untrusted.skipping_damage():
+            [][1]
+        with untrusted.parsing("it is wrong", "mend it"):
+            {}["no such key"]
+
+    main([])"""
+
+
+@pytest.mark.parametrize("traceback", ["", "1"])
+def test_tracebacks_on_demand(traceback):
+    """One line for users; what a parser, or a bug of ours, raised for those who look for it."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT), "COLOUR_TRACEBACK": traceback})
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and lines.pop() == "error: it is wrong ('no such key'): mend it"
+    if traceback:
+        assert "IndexError: list index out of range" in lines and "KeyError: 'no such key'" in lines
+    else:
+        assert not lines
