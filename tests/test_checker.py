@@ -7,7 +7,6 @@ import csv
 import itertools
 import json
 import os
-import subprocess
 import sys
 import time
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from colour.system.files import ROOT
+from tests import forking
 from tests.assignment import checks, looks, report
 from tests.assignment import sandbox as sandbox_module
 from tests.assignment.checks import AS_EXPECTED, CHECKS, Submission
@@ -541,8 +541,7 @@ def test_outdated_lines_are_named(tmp_path):
 
 
 def checker(*arguments):
-    return subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)],
-                          cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return forking.run(["-m", "pytest", "-p", "no:cacheprovider", *arguments])
 
 
 def test_command_prints_a_table_and_writes_the_points(tmp_path):
@@ -592,15 +591,15 @@ def trap(folder, name, source=RIGHT):
 
 def test_class_has_a_row_each(tmp_path):
     """A folder, and then one more file, as a shell writes them out for ``--submission */colourization.py``."""
-    for name in "ann", "test_bob":
-        trap(tmp_path / "class", name, RIGHT if name == "ann" else changed(LOSES["G left blank"][0]))
-    done = checker("tests/assignment", "--submission", tmp_path / "class", trap(tmp_path, "eve"), "-k", "B- or G-",
-                   "--csv", tmp_path / "points.csv")
+    trap(tmp_path / "class", "ann", "")
+    trap(tmp_path / "class", "test_bob", changed(LOSES["G left blank"][0]))
+    eve = trap(tmp_path, "eve", changed(LOSES["question C not done"][0]))
+    done = checker("tests/assignment", "--submission", tmp_path / "class", eve, "--csv", tmp_path / "points.csv")
     assert done.returncode == 1 and not [*tmp_path.rglob("sprung")]
     rows = list(csv.DictReader((tmp_path / "points.csv").open()))
     assert [(row["submission"].split(os.sep)[-2], row["points"]) for row in rows] == [
-        ("ann", "3.0"), ("test_bob", "2.0"), ("eve", "3.0")]
-    assert f"{tmp_path}/class/test_bob/colourization.py: 2.0 of 6.0 points: B 2.0 of 2.0" in done.stdout
+        ("ann", "0"), ("test_bob", "5.0"), ("eve", "3.0")]
+    assert f"{tmp_path}/class/test_bob/colourization.py: 5.0 of 6.0 points: B 2.0 of 2.0" in done.stdout
 
 
 @pytest.mark.parametrize("order", [

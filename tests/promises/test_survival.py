@@ -8,8 +8,6 @@ import os
 import random
 import shlex
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -20,6 +18,7 @@ from colour.jobs import checkpoints
 from colour.jobs.runs import may_begin
 from colour.system.cli import UserError
 from colour.system.files import ROOT
+from tests import forking
 from tests.helpers import same
 
 
@@ -34,14 +33,9 @@ def command(few_files, tmp_path_factory):
 
 
 def start(command, path, *flags):
-    """Start a training, in float32 at first; after that it must go on in what was saved.
-
-    Ctrl-C reaches it as from a terminal, even if this suite runs in the background.
-    """
+    """Start a training, in float32 at first; after that it must go on in what was saved."""
     first = () if checkpoints.state_path(path).exists() else ("--precision", "fp32")
-    argv = [sys.executable, ROOT / "colourization.py", *command, path, *first, *flags]
-    return subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return forking.Program([ROOT / "colourization.py", *command, path, *first, *flags])
 
 
 @pytest.fixture(scope="module")
