@@ -1,6 +1,7 @@
 """Start programs as ``python FILE ...`` does, without the seconds that each would need to import PyTorch.
 
-A server has imported it, nothing of this project, and forks for each program (``multiprocessing``'s forkserver).
+A server has imported it, and other libraries, but nothing of this project, and forks for each program: it is the
+forkserver of ``multiprocessing``.
 """
 
 import multiprocessing
@@ -14,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-CONTEXT.set_forkserver_preload(["torch", "pytest"])
+CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "matplotlib.figure", "pytest"])  # optimizers import _dynamo
 
 
 def _run(words, folder, environment, out, error):
