@@ -34,7 +34,7 @@ def test_surroundings(tree, tmp_path, environment):
 
 
 def test_output_closed_early(tree):
-    done = subprocess.run(f"'{sys.executable}' colourization.py --valid -m CNN --holdout 20 | head -1", cwd=tree, shell=True,
+    done = subprocess.run(f"'{sys.executable}' colourization.py --valid --holdout 20 | head -1", cwd=tree, shell=True,
                           capture_output=True, text=True, timeout=300)
     assert done.stdout.startswith("Val Loss: ") and done.stdout.count("\n") == 1
     assert done.stderr == ""
