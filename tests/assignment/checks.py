@@ -1,9 +1,9 @@
 """What is asked of a submission, what each question is worth, and what the right answer is.
 
 ``CHECKS`` is the table of points: B 2, C 3 and the bonus G 1, as on the sheet; D is shown. The other parts, and what is
-written about these, are for people to read. Each check judges one thing, all else being put right where that can be:
-the networks are tried with our convolution, the gradients of a convolution by the gaps that it does have, and where
-the layers differ, the given weights, which cannot fit then, cost nothing more.
+written about these, are for people to read. Each check judges one thing, so that a mistake costs once: networks are
+tried with our convolution, gradients are compared with those of the dilation that a convolution really has, and the
+given weights cost nothing where the layers differ.
 """
 
 import base64
@@ -43,7 +43,7 @@ SHOWN_OF_D = "layers", "library", "several", "single", "weights"
 
 
 class Verdict(NamedTuple):
-    """What was right, and how the submission differs: in nothing if it passes."""
+    """What was expected, and how the submission differs from it. It passes if there are no complaints."""
 
     expected: str
     complaints: list[str]
@@ -260,12 +260,12 @@ def training(ask, network):
 
 
 def stated_accuracy(name: str) -> float:
-    """What the sidecar of given weights says they score."""
+    """Return what given weights score according to their sidecar."""
     return json.loads((ROOT / "weights" / f"{name}.json").read_text())["validation"]["acc"]
 
 
 def accuracy(ask, network) -> float | None:
-    """What the given weights score in a network; None if they do not fit it."""
+    """Return what the given weights score in a network; None if they do not fit it."""
     found, right = ask(f"{network} weights"), horses(1, SCORED)[1]["data"]
     if not found:
         return None
@@ -274,7 +274,7 @@ def accuracy(ask, network) -> float | None:
 
 
 def weights(ask, network):
-    """The given weights score what they should. They cost nothing where layers or joins differ, which has cost."""
+    """Score the given weights; where layers or joins differ, that has cost its points before."""
     name, found = NETWORKS[network], accuracy(ask, network)
     right = stated_accuracy(name)
     complaints = []
@@ -284,9 +284,9 @@ def weights(ask, network):
         swapped = [block for block, seen in joined(ask, network).items() if network != "CNN" and seen != JOINS[block]]
         reason = f": the joins have another order in {', '.join(swapped)}" if swapped else ""
         complaints = [f"the given weights score {found:.1%}, not {right:.1%}{reason}"]
-    paid_for = layers(ask, network)[1] or forward(ask, network)[1] or (
+    cost_before = layers(ask, network)[1] or forward(ask, network)[1] or (
         network != "CNN" and any(join(ask, network, block)[1] for block in JOINS))
-    return f"{right:.1%} with weights/{name}.pkl", [] if paid_for else complaints
+    return f"{right:.1%} with weights/{name}.pkl", [] if cost_before else complaints
 
 
 def written(ask, *networks) -> list[str]:
@@ -308,7 +308,7 @@ def colours(ask):
 
 
 def other_kernel(ask):
-    """Kernel 5, except for what kernel 3 has paid for."""
+    """Judge kernel 5; a mistake that shows with kernel 3, too, has cost its points before."""
     complaint, known = (convolution_fault(ask, kernel) for kernel in (5, 3))
     complaints = [f"{PLAIN[0]}: {complaint}"] if complaint and not known else []
     for network in written(ask, "CNN", "UNet"):
@@ -347,14 +347,14 @@ def close(found: torch.Tensor, right: torch.Tensor) -> bool:
 
 
 def gap_fault(found: Convolution | None, gaps: int | None = None) -> str:
-    """What is wrong with the taps of a convolution; with any gaps if ``gaps`` is None."""
+    """Say what is wrong with the output of a convolution; any dilation is right if ``gaps`` is None."""
     if found is None:
         return "the output is not that of a convolution with these weights and this bias"
     return "" if gaps in (None, found.gaps) else f"{found.gaps} empty pixels between taps, not {gaps}"
 
 
 def padding_fault(found: Convolution | None, kernel: int) -> str:
-    """What is wrong with a convolution's padding."""
+    """Say what is wrong with the padding of a convolution."""
     if found is None:
         return ""
     right = kernel // 2 * (found.gaps + 1)
@@ -362,7 +362,7 @@ def padding_fault(found: Convolution | None, kernel: int) -> str:
 
 
 def gradient_faults(answer: dict, kernel: int) -> list[str]:
-    """The gradients that are wrong or missing, for the convolution that it is."""
+    """Name the gradients that are wrong or missing; those of the convolution that was recognised are right."""
     found = recognised(answer, kernel)
     given = {name: torch.tensor(value) for name, value in convolution_inputs(kernel).items()}
     x, weight, bias = (given[name].requires_grad_() for name in ("x", "weight", "bias"))
@@ -401,7 +401,7 @@ def library_dilates(ask, kernel: int, dilation: int) -> bool:
 
 
 def dilated(ask) -> list[dict]:
-    """What was seen of dilations 1 and 3; a ``Failure`` if the library dilates anywhere, or nothing does."""
+    """Return what was seen of dilations 1 and 3; raises ``Failure`` if the library dilates, or nothing does."""
     if any(library_dilates(ask, *case) for case in DILATED_CASES):
         raise Failure("the dilation is the library's: the sheet gives no credit for that")
     answers = [ask(dilated_look(3, dilation)) for dilation in (1, 3)]
@@ -430,7 +430,7 @@ def dilated_gradients(ask):
 
 
 def dilated_others(ask):
-    """Dilation 0 and kernel 5, with the numbering and the padding that the submission has paid for."""
+    """Judge dilation 0 and kernel 5; a mistake of numbering or padding has cost its points before."""
     convolutions, complaints = [recognised(answer, 3) for answer in dilated(ask)], []
     shift = 1 if convolutions[0] and convolutions[0].gaps == 0 else 0
     cut = any(padding_fault(one, 3) for one in convolutions)

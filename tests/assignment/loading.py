@@ -44,14 +44,14 @@ class Wrong(Exception):
 
 
 def advised(line: str, limit: int = 200) -> str:
-    """A line fit for a terminal, with what to write today where it names what is gone."""
+    """Make a line fit for a terminal: printable and short. Where it names something that is gone, add today's word."""
     advice = [advice for pattern, advice in REMOVED.items() if re.search(pattern, line)]
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
     return "; ".join([line if len(line) <= limit else f"{line[:limit]} ...", *advice])
 
 
 def outdated(path: Path) -> list[str]:
-    """The lines of a submission that use what is gone, be they run or not."""
+    """Return the lines of a submission that use what is gone; some may never run."""
     return [f"line {number}: {advice}" for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
             for pattern, advice in REMOVED.items() if re.search(pattern, line)]
 

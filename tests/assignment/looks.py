@@ -1,6 +1,6 @@
-"""What can be seen of a submission: each function takes its module and says what it saw, which JSON can hold.
+"""Functions that look at a submission: each takes its module and returns what it saw, as JSON can hold it.
 
-Nobody here knows what would be right (``checks`` does), so a submission that forges an answer has to work it out first.
+What is right stands in ``checks`` alone, which the process of a submission does not import.
 """
 
 import _thread

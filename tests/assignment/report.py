@@ -11,7 +11,7 @@ NOTES = 6  # shown in a table at most
 
 
 def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> dict:
-    """The points of every check, also of those that were not run: they have none."""
+    """Return the points of every check; one that was not run has none."""
     rows = []
     for check in CHECKS:
         verdict = verdicts.get(check.id, NOT_RUN)
@@ -25,7 +25,7 @@ def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> d
 
 
 def complaints(result: dict) -> dict[str, str]:
-    """What was found where something is wrong, each thing said once."""
+    """Return what was found by the checks that failed; what several found stands at the first."""
     said = {}
     for row in result["checks"]:
         if row["found"] != AS_EXPECTED:
@@ -34,11 +34,11 @@ def complaints(result: dict) -> dict[str, str]:
 
 
 def table(result: dict) -> list[str]:
-    """The lines for a terminal: one for each check, and the notes."""
-    told, lines = complaints(result), []
+    """Return the lines for a terminal: one for each check, and the notes."""
+    complained, lines = complaints(result), []
     for row in result["checks"]:
         name = f"{row['part']}-{row['check']}"
-        found = "" if row["found"] == AS_EXPECTED else told.get(name) or "the same"
+        found = "" if row["found"] == AS_EXPECTED else complained.get(name) or "the same"
         lines.append(f"{row['part']}  {row['check']:15} {row['points']:4.1f} of {row['of']:.1f}   {found}".rstrip())
     lines.append(summary(result))
     notes = [f"left out: {note}" for note in result["notes"]] + [f"outdated, {note}" for note in result["outdated"]]
@@ -67,9 +67,9 @@ def csv_text(results: list[dict]) -> str:
 
 def gradescope(result: dict) -> dict:
     """What Gradescope reads from results.json."""
-    told = complaints(result)
+    complained = complaints(result)
     tests = [{"name": (name := f"{row['part']}-{row['check']}"), "number": row["part"], "score": row["points"],
               "max_score": row["of"], "status": "passed" if row["found"] == AS_EXPECTED else "failed",
               "output": "" if row["found"] == AS_EXPECTED else f"expected: {row['expected']}\nfound: "
-                        + (told.get(name) or "the same as above")} for row in result["checks"]]
+                        + (complained.get(name) or "the same as above")} for row in result["checks"]]
     return {"score": result["points"], "output": "\n".join(table(result)), "output_format": "text", "tests": tests}

@@ -30,7 +30,7 @@ HEAVY = {"matplotlib": "matplotlib.pyplot", "sklearn": "sklearn.cluster", "skima
 
 
 def import_heavy(folder: Path) -> None:
-    """Import once, here, what takes long and what the files of a submission name."""
+    """Import what takes long and what the files of a submission name, once for all forks."""
     text = "".join(file.read_text(errors="replace") for file in folder.glob("*.py") if file.stat().st_size < 1 << 20)
     for name, module in HEAVY.items():
         if name in text:
@@ -39,7 +39,7 @@ def import_heavy(folder: Path) -> None:
 
 
 def limit(megabytes: int) -> None:
-    """Bound what this process takes, the memory it shares included: pages that it only reserves count, too."""
+    """Limit files and memory of this process; memory that it shares, or only reserves, counts, too."""
     pages = Path("/proc/self/statm")
     limits = {"FSIZE": MAX_FILE, "CORE": 0}
     if pages.exists():  # torch reserves far more than it uses, but it has done so by now
@@ -78,7 +78,7 @@ def answer(submission, questions, seconds, megabytes, folder, output, result):
 
 
 def excess(megabytes: int, base: int) -> str:
-    """What the processes that a submission has started take too much of, if they do."""
+    """Say which limit the processes of a submission exceed; "" if none."""
     pids = processes.descendants(os.getpid())
     if len(pids) > MAX_PROCESSES:
         return f"it started more than {MAX_PROCESSES} processes"
@@ -90,7 +90,7 @@ def excess(megabytes: int, base: int) -> str:
 
 
 def ask(submission, questions, seconds, megabytes):
-    """Have a group of looks taken in a process of its own, and end that and all it started."""
+    """Take a group of looks in a process of its own; then end that process and all that it started."""
     import_heavy(Path(submission).parent)
     with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as output,
           tempfile.TemporaryFile() as result):
