@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 def pytest_addoption(parser, pluginmanager):
     typed = [str(argument) for argument in pluginmanager.get_plugin("pytestconfig").invocation_params.args]
     if any(argument.startswith("--submission") for argument in typed):
-        # pytest imports the conftest.py beside any path on its command line, a submission's too. It has no public way to
-        # stop that from here; tests/test_checker.py notices if a later pytest ignores this.
+        # pytest imports the conftest.py beside any path on its command line, a submission's too. It has no public way
+        # to stop that here; tests/test_checker.py notices if a later pytest ignores this.
         pluginmanager._noconftest = True
     group = parser.getgroup("assignment", "checker of the assignment")
     group.addoption("--submission", metavar="PATH", nargs="+",
