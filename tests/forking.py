@@ -18,6 +18,13 @@ CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "
 CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "matplotlib.figure", "pytest"])  # optimizers import _dynamo
 
 
+def start_server() -> None:
+    """Start the server now, not with the first program."""
+    process = CONTEXT.Process(target=int)
+    process.start()
+    process.join()
+
+
 def _run(words, folder, environment, out, error):
     """In the new process: become the program."""
     for pipe, descriptor in (out, 1), (error, 2):
