@@ -59,7 +59,8 @@ class Program:
         self._process.start()
         out.close(), error.close()
         self.stdout, self.stderr = (os.fdopen(os.dup(pipe.fileno())) for pipe in (self._out, self._error))
-        self.kill, self.pid = self._process.kill, self._process.pid
+        self.pid, self.wait = self._process.pid, self._process.join
+        self.kill, self.terminate = self._process.kill, self._process.terminate
 
     @property
     def returncode(self) -> int | None:
