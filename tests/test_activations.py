@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from colour.pixels import grey_of, to_rgb
 from colour.system.files import ROOT
 from colourization import MODELS
 from load_data import load_horses
+from tests import forking
 from tests.helpers import NETWORKS, make_network, state
 
 BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
@@ -175,6 +174,6 @@ def test_a_folder_that_is_a_file_is_refused(weights, refused, tmp_path):
 
 
 def test_as_a_command():
-    result = subprocess.run([sys.executable, ROOT / "activations.py", "1000"], capture_output=True, text=True)
+    result = forking.run(["activations.py", "1000"])
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

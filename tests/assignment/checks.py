@@ -1,9 +1,9 @@
 """What is asked of a submission, what each question is worth, and what the right answer is.
 
 ``CHECKS`` is the table of points: B 2, C 3 and the bonus G 1, as on the sheet; D is shown. The other parts, and what is
-written about these, are for people to read. Each check judges one thing, all else being put right where that can be:
-the networks are tried with our convolution, the gradients of a convolution by the gaps that it does have, and where
-the layers differ, the given weights, which cannot fit then, cost nothing more.
+written about these, are for people to read. Each check judges one thing, so that a mistake costs once: networks are
+tried with our convolution, gradients are compared with those of the dilation that a convolution really has, and the
+given weights cost nothing where the layers differ.
 """
 
 import base64
@@ -33,6 +33,7 @@ SIZES = 3, 4, 24  # kernel, num_filters, num_colours of the networks tried; 24 m
 OTHER_COLOURS, OTHER_KERNEL = (3, 4, 10), (5, 4, 24)
 SCORED = 1000  # test horses that the given weights are scored on
 SHOWN = 2  # complaints of a check
+AS_EXPECTED = "as expected"  # what is found where a check passes
 STEPS, RATE, SHARE = 10, 0.005, 0.9  # of a training, and what part of its first loss must be left at most
 
 PLAIN = "MyConv2d", ("CNN", "finalconv")  # where to find the class if it has another name
@@ -42,14 +43,14 @@ SHOWN_OF_D = "layers", "library", "several", "single", "weights"
 
 
 class Verdict(NamedTuple):
-    """What was right, and how the submission differs: in nothing if it passes."""
+    """What was expected, and how the submission differs from it. It passes if there are no complaints."""
 
     expected: str
     complaints: list[str]
 
     @property
     def found(self) -> str:
-        return "; ".join(self.complaints) or "that"
+        return "; ".join(self.complaints) or AS_EXPECTED
 
 
 class Check(NamedTuple):
@@ -77,18 +78,28 @@ class Check(NamedTuple):
 
 
 class Submission:
-    """A file under examination, looked at when the first question about it comes."""
+    """A file under examination. A group of looks is taken when the first question about one of them comes."""
 
     def __init__(self, path: Path, sandbox: Sandbox):
         self.path, self.sandbox = path.resolve(), sandbox
-        self.seen = self.notes = None
+        self.seen, self.notes = {}, []
 
     def ask(self, look: str):
-        if self.seen is None:
-            self.seen, self.notes = self.sandbox.look(self.path, looks())
+        """Return what a look saw; raises ``Failure`` if it saw nothing."""
+        if look not in self.seen:
+            groups = looks()
+            self._look(groups, next(group for group in groups if look in group))
         if isinstance(self.seen[look], Failure):
             raise self.seen[look]
         return self.seen[look]
+
+    def _look(self, groups: list[dict], group: dict) -> None:
+        try:
+            seen, notes = self.sandbox.look(self.path, group, self.sandbox.seconds / len(groups))
+        except Failure as failure:  # it ended the worker: look no further
+            seen, notes = {look: failure for group in groups for look in group}, []
+        self.seen = seen | self.seen
+        self.notes += [note for note in notes if note not in self.notes]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -107,7 +118,7 @@ def packed(array: np.ndarray) -> dict:
     return {"data": data, "dtype": str(array.dtype), "dims": list(array.shape)}
 
 
-def operands(kernel: int) -> dict[str, list]:
+def convolution_inputs(kernel: int) -> dict[str, list]:
     """Small whole numbers, which float32 computes with exactly."""
     random = np.random.default_rng(kernel)
     dims = {"x": (2, 2, 14, 13), "weight": (3, 2, kernel, kernel), "bias": (3,), "cotangent": (2, 3, 14, 13)}
@@ -116,7 +127,7 @@ def operands(kernel: int) -> dict[str, list]:
 
 def convolution_look(place: tuple, kernel: int, dilation: int | None = None) -> dict[str, tuple]:
     name, block = place
-    case = {"name": name, "block": block, "dilation": dilation, **operands(kernel)}
+    case = {"name": name, "block": block, "dilation": dilation, **convolution_inputs(kernel)}
     return {f"{name} {kernel} {dilation}": ("convolution", case)}
 
 
@@ -249,12 +260,12 @@ def training(ask, network):
 
 
 def stated_accuracy(name: str) -> float:
-    """What the sidecar of given weights says they score."""
+    """Return what given weights score according to their sidecar."""
     return json.loads((ROOT / "weights" / f"{name}.json").read_text())["validation"]["acc"]
 
 
 def accuracy(ask, network) -> float | None:
-    """What the given weights score in a network; None if they do not fit it."""
+    """Return what the given weights score in a network; None if they do not fit it."""
     found, right = ask(f"{network} weights"), horses(1, SCORED)[1]["data"]
     if not found:
         return None
@@ -262,8 +273,8 @@ def accuracy(ask, network) -> float | None:
     return float(np.mean(found == right))
 
 
-def weights(ask, network, *before):
-    """The given weights score what they should, unless ``before`` something was wrong that has cost its points."""
+def weights(ask, network):
+    """Score the given weights; where layers or joins differ, that has cost its points before."""
     name, found = NETWORKS[network], accuracy(ask, network)
     right = stated_accuracy(name)
     complaints = []
@@ -273,13 +284,13 @@ def weights(ask, network, *before):
         swapped = [block for block, seen in joined(ask, network).items() if network != "CNN" and seen != JOINS[block]]
         reason = f": the joins have another order in {', '.join(swapped)}" if swapped else ""
         complaints = [f"the given weights score {found:.1%}, not {right:.1%}{reason}"]
-    if any(judge(ask, network, *arguments)[1] for judge, *arguments in before):
-        complaints = []
-    return f"{right:.1%} with weights/{name}.pkl", complaints
+    cost_before = layers(ask, network)[1] or forward(ask, network)[1] or (
+        network != "CNN" and any(join(ask, network, block)[1] for block in JOINS))
+    return f"{right:.1%} with weights/{name}.pkl", [] if cost_before else complaints
 
 
-def done(ask, *networks) -> list[str]:
-    """Those networks that there are: for a missing one its own question pays."""
+def written(ask, *networks) -> list[str]:
+    """Return the networks that are written, or else the first: a missing one has cost the points of its question."""
     def is_there(network):
         try:
             return bool(ask(f"{network} layers"))
@@ -290,17 +301,17 @@ def done(ask, *networks) -> list[str]:
 
 def colours(ask):
     right = [2, OTHER_COLOURS[2], 32, 32]
-    wrong = [network for network in done(ask, "CNN", "UNet")
+    wrong = [network for network in written(ask, "CNN", "UNet")
              if ask(f"{network} colours")["shape"][1:2] == [SIZES[2]] != right[1:2]]
     return f"networks for any number of colours, such as {right[1]}", (
         [f"{' and '.join(wrong)}: {SIZES[2]} colours whatever num_colours is"] if wrong else [])
 
 
 def other_kernel(ask):
-    """Kernel 5, except for what kernel 3 has paid for."""
+    """Judge kernel 5; a mistake that shows with kernel 3, too, has cost its points before."""
     complaint, known = (convolution_fault(ask, kernel) for kernel in (5, 3))
     complaints = [f"{PLAIN[0]}: {complaint}"] if complaint and not known else []
-    for network in done(ask, "CNN", "UNet"):
+    for network in written(ask, "CNN", "UNet"):
         found, known = (differences(network, sizes, ask(f"{network} {look}"))
                         for sizes, look in ((OTHER_KERNEL, "kernel layers"), (SIZES, "layers")))
         complaints += [f"{network}: {line}" for line in found if line not in known][:1]
@@ -313,21 +324,21 @@ def other_kernel(ask):
 # Convolutions
 
 
-class Fit(NamedTuple):
-    """What a convolution that was seen did: pixels between its taps, and around the picture."""
+class Convolution(NamedTuple):
+    """A convolution by what it does: empty pixels between the taps of its filter, and around the picture."""
 
     gaps: int
     padding: int
 
 
-def fit(answer: dict, kernel: int) -> Fit | None:
-    """Which convolution makes what was seen of the operands; None if none does."""
-    x, weight, bias = (torch.tensor(operands(kernel)[name]) for name in ("x", "weight", "bias"))
+def recognised(answer: dict, kernel: int) -> Convolution | None:
+    """Return the convolution with the output that was seen; None if there is none."""
+    x, weight, bias = (torch.tensor(convolution_inputs(kernel)[name]) for name in ("x", "weight", "bias"))
     output = torch.tensor(answer["output"])
     for gaps in range(8):
         padding, odd = divmod(output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1), 2)
         if padding >= 0 and not odd and close(output, F.conv2d(x, weight, bias, dilation=gaps + 1, padding=padding)):
-            return Fit(gaps, padding)
+            return Convolution(gaps, padding)
     return None
 
 
@@ -335,23 +346,25 @@ def close(found: torch.Tensor, right: torch.Tensor) -> bool:
     return found.shape == right.shape and torch.allclose(found, right, rtol=1e-3, atol=1e-3)
 
 
-def misfit(found: Fit | None, gaps: int | None = None) -> str:
-    """What is wrong with the taps of a convolution; with any gaps if ``gaps`` is None."""
+def gap_fault(found: Convolution | None, gaps: int | None = None) -> str:
+    """Say what is wrong with the output of a convolution; any dilation is right if ``gaps`` is None."""
     if found is None:
         return "the output is not that of a convolution with these weights and this bias"
     return "" if gaps in (None, found.gaps) else f"{found.gaps} empty pixels between taps, not {gaps}"
 
 
-def misplaced(found: Fit | None, kernel: int) -> str:
-    """What is wrong with a convolution's padding."""
-    if found is None or found.padding == (right := kernel // 2 * (found.gaps + 1)):
+def padding_fault(found: Convolution | None, kernel: int) -> str:
+    """Say what is wrong with the padding of a convolution."""
+    if found is None:
         return ""
-    return f"{found.padding} pixels of padding, not {right}: the size changes"
+    right = kernel // 2 * (found.gaps + 1)
+    return "" if found.padding == right else f"{found.padding} pixels of padding, not {right}: the size changes"
 
 
 def gradient_faults(answer: dict, kernel: int) -> list[str]:
-    """The gradients that are wrong or missing, for the convolution that it is."""
-    found, given = fit(answer, kernel), {name: torch.tensor(value) for name, value in operands(kernel).items()}
+    """Name the gradients that are wrong or missing; those of the convolution that was recognised are right."""
+    found = recognised(answer, kernel)
+    given = {name: torch.tensor(value) for name, value in convolution_inputs(kernel).items()}
     x, weight, bias = (given[name].requires_grad_() for name in ("x", "weight", "bias"))
     if found:
         output = F.conv2d(x, weight, bias, dilation=found.gaps + 1, padding=found.padding)
@@ -367,19 +380,20 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
 
 
 def convolution_fault(ask, kernel: int) -> str:
-    found = fit(ask(f"{PLAIN[0]} {kernel} None"), kernel)
-    return misfit(found, 0) or misplaced(found, kernel)
+    found = recognised(ask(f"{PLAIN[0]} {kernel} None"), kernel)
+    return gap_fault(found, 0) or padding_fault(found, kernel)
 
 
 def plain_convolution(ask):
     complaints = [convolution_fault(ask, 3), *gradient_faults(ask(f"{PLAIN[0]} 3 None"), 3)]
-    if librarys := [network for network in done(ask, "CNN", "UNet") if ask(f"{network} library")]:
-        complaints.append(f"{' and '.join(librarys)}: nn.Conv2d in place of {PLAIN[0]}")
+    replaced = [network for network in written(ask, "CNN", "UNet") if ask(f"{network} library")]
+    if replaced:
+        complaints.append(f"{' and '.join(replaced)}: nn.Conv2d in place of {PLAIN[0]}")
     return ("output and gradients of nn.Conv2d with padding kernel // 2, and no other convolution in CNN and UNet",
             [line for line in complaints if line])
 
 
-def librarys(ask, kernel: int, dilation: int) -> bool:
+def library_dilates(ask, kernel: int, dilation: int) -> bool:
     try:
         return "library" in ask(dilated_look(kernel, dilation))
     except Failure:
@@ -387,24 +401,24 @@ def librarys(ask, kernel: int, dilation: int) -> bool:
 
 
 def dilated(ask) -> list[dict]:
-    """What was seen of dilations 1 and 3; a ``Failure`` if the library dilates anywhere, or nothing does."""
-    if any(librarys(ask, *case) for case in DILATED_CASES):
+    """Return what was seen of dilations 1 and 3; raises ``Failure`` if the library dilates, or nothing does."""
+    if any(library_dilates(ask, *case) for case in DILATED_CASES):
         raise Failure("the dilation is the library's: the sheet gives no credit for that")
     answers = [ask(dilated_look(3, dilation)) for dilation in (1, 3)]
-    first, second = (fit(answer, 3) for answer in answers)
+    first, second = (recognised(answer, 3) for answer in answers)
     if first and second and first.gaps == second.gaps:
         raise Failure(f"dilation 1 and 3 both have {first.gaps} empty pixels between taps: nothing is dilated")
     return answers
 
 
 def dilated_output(ask):
-    fits = [fit(answer, 3) for answer in dilated(ask)]
-    complaints = [misfit(found) or misplaced(found, 3) for found in fits]
+    convolutions = [recognised(answer, 3) for answer in dilated(ask)]
+    complaints = [gap_fault(found) or padding_fault(found, 3) for found in convolutions]
     return "taps that stand apart, and the size as it was", [line for line in complaints if line][:1]
 
 
 def dilated_numbering(ask):
-    found = [one.gaps if one else "no" for one in (fit(answer, 3) for answer in dilated(ask))]
+    found = [one.gaps if one else "no" for one in (recognised(answer, 3) for answer in dilated(ask))]
     complaints = [] if found == [1, 3] else ["PyTorch's numbering: your dilation 1 is our 0"] if found == [0, 2] else [
         f"with dilation 1 and 3 there are {found[0]} and {found[1]} empty pixels between taps"]
     return "1 and 3 empty pixels between taps with dilation 1 and 3", complaints
@@ -416,14 +430,14 @@ def dilated_gradients(ask):
 
 
 def dilated_others(ask):
-    """Dilation 0 and kernel 5, with the numbering and the padding that the submission has paid for."""
-    fits, complaints = [fit(answer, 3) for answer in dilated(ask)], []
-    shift = 1 if fits[0] and fits[0].gaps == 0 else 0
-    cut = any(misplaced(one, 3) for one in fits)
+    """Judge dilation 0 and kernel 5; a mistake of numbering or padding has cost its points before."""
+    convolutions, complaints = [recognised(answer, 3) for answer in dilated(ask)], []
+    shift = 1 if convolutions[0] and convolutions[0].gaps == 0 else 0
+    cut = any(padding_fault(one, 3) for one in convolutions)
     for kernel, dilation in [(5, 1)] if shift else [(3, 0), (5, 1)]:
         try:
-            found = fit(ask(dilated_look(kernel, dilation)), kernel)
-            complaint = misfit(found, dilation - shift) or ("" if cut else misplaced(found, kernel))
+            found = recognised(ask(dilated_look(kernel, dilation)), kernel)
+            complaint = gap_fault(found, dilation - shift) or ("" if cut else padding_fault(found, kernel))
         except Failure as failure:
             complaint = str(failure)
         complaints += [f"kernel {kernel}, dilation {dilation}: {complaint}"] if complaint else []
@@ -439,13 +453,12 @@ def dilated_network(ask):
     return f"{right:.1%} with weights/{NETWORKS['DilatedUNet']}.pkl, our convolution put in", complaints
 
 
-FIRST = [layers], [forward]
 CHECKS = [
     Check("B", "layers", 0.6, layers, ("CNN",)),
     Check("B", "convolution", 0.4, plain_convolution),
     Check("B", "forward", 0.4, forward, ("CNN",)),
     Check("B", "training", 0.2, training, ("CNN",)),
-    Check("B", "weights", 0.2, weights, ("CNN", *FIRST)),
+    Check("B", "weights", 0.2, weights, ("CNN",)),
     Check("B", "colours", 0.1, colours),
     Check("B", "kernel", 0.1, other_kernel),
     Check("C", "layers", 0.5, layers, ("UNet",)),
@@ -454,7 +467,7 @@ CHECKS = [
     Check("C", "join-upconv2", 0.5, join, ("UNet", "upconv2")),
     Check("C", "join-finalconv", 0.5, join, ("UNet", "finalconv")),
     Check("C", "training", 0.3, training, ("UNet",)),
-    Check("C", "weights", 0.3, weights, ("UNet", *FIRST, *([join, block] for block in JOINS))),
+    Check("C", "weights", 0.3, weights, ("UNet",)),
     Check("D", "network", 0, dilated_network),
     Check("G", "output", 0.3, dilated_output),
     Check("G", "numbering", 0.2, dilated_numbering),

@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 def pytest_addoption(parser, pluginmanager):
     typed = [str(argument) for argument in pluginmanager.get_plugin("pytestconfig").invocation_params.args]
     if any(argument.startswith("--submission") for argument in typed):
-        # pytest imports the conftest.py beside any path on its command line, a submission's too: no further one now.
+        # pytest imports the conftest.py beside any path on its command line, a submission's too. It has no public way
+        # to stop that here; tests/test_checker.py notices if a later pytest ignores this.
         pluginmanager._noconftest = True
     group = parser.getgroup("assignment", "checker of the assignment")
     group.addoption("--submission", metavar="PATH", nargs="+",
@@ -86,6 +87,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def sandbox(pytestconfig):
+    """Return the sandbox that runs submissions, its worker started."""
     if not hasattr(os, "fork"):
         pytest.skip("the checker needs Linux or macOS: elsewhere there is no fork")
     with pytestconfig.stash[SANDBOX] as sandbox:

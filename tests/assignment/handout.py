@@ -157,14 +157,14 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-B", *map(str, arguments)], cwd=folder, capture_output=True, text=True)
 
 
-def points(folder: Path, submission: Path) -> float:
-    """What the checker in ``folder`` gives; ``UserError`` if it does not work there."""
+def points(folder: Path, *submissions: Path) -> list[float]:
+    """Return what the checker in ``folder`` gives to each; raises ``UserError`` if it does not work there."""
     file = folder.parent / "points.json"
-    done = run(folder, "-m", "pytest", "-p", "no:cacheprovider", "tests/assignment", "--submission", submission,
+    done = run(folder, "-m", "pytest", "-p", "no:cacheprovider", "tests/assignment", "--submission", *submissions,
                "--points", file)
     if done.returncode > 1:
         raise UserError(f"the checker fails in the hand-out: {done.stdout[-300:]} {done.stderr[-300:]}")
-    return json.loads(file.read_text())["points"]
+    return [marked["points"] for marked in json.loads(file.read_text())]
 
 
 def full_points() -> float:
@@ -189,15 +189,16 @@ def leaks(folder: Path, taken: list[str]) -> list[str]:
 def prove_handout(folder: Path, taken: list[str]) -> None:
     """Use the hand-out as a student would. Writes into ``folder``."""
     expect("no line of a solution is in any file", not (found := leaks(folder, taken)), found[:3])
-    for line in ("load_data.py", "colour_regression.py", "colour_regression.py --help", "colourization.py --help",
-                 "activations.py --help", "activations.py 7 --checkpoint weights/regression_cnn_k3_f32.pkl"):
+    for line in ("load_data.py", "colour_regression.py",
+                 "activations.py 7 --checkpoint weights/regression_cnn_k3_f32.pkl"):
         done = run(folder, *line.split())
         expect(f"python {line}", done.returncode == 0, done.stderr[-300:])
     said = run(folder, "colourization.py", "--valid").stderr
     expect("colourization.py --valid says what is to be done, in one line",
            said.startswith("error: question B is not done yet") and said.count("\n") == 1, said[-300:])
-    expect("the checker gives 0 points", (found := points(folder, folder / "colourization.py")) == 0, found)
-    expect("a solution gets full points", (found := points(folder, ROOT / "colourization.py")) == full_points(), found)
+    empty, solved = points(folder, folder / "colourization.py", ROOT / "colourization.py")
+    expect("the checker gives 0 points", empty == 0, empty)
+    expect("a solution gets full points", solved == full_points(), solved)
 
 
 def prove_autograder(folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""What can be seen of a submission: each function takes its module and says what it saw, which JSON can hold.
+"""Functions that look at a submission: each takes its module and returns what it saw, as JSON can hold it.
 
-Nobody here knows what would be right (``checks`` does), so a submission that forges an answer has to work it out first.
+What is right stands in ``checks`` alone, which the process of a submission does not import.
 """
 
 import _thread
@@ -12,9 +12,10 @@ import threading
 import numpy as np
 import torch
 import torch.nn.functional as F
-from loading import Wrong
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from .loading import Wrong
 
 SIZES = 3, 2, 4  # kernel, num_filters, num_colours: small and all different
 
@@ -35,7 +36,8 @@ def convolutions(model: nn.Module) -> dict[str, nn.Module]:
             if isinstance(weight, torch.Tensor) and weight.dim() == 4}
 
 
-def is_librarys(conv: nn.Module) -> bool:
+def is_library_conv(conv: nn.Module) -> bool:
+    """Tell if a convolution computes as ``nn.Conv2d`` does."""
     return type(conv).forward is nn.Conv2d.forward
 
 
@@ -59,7 +61,7 @@ class Network:
         dilated = getattr(module, "MyDilatedConv2d", ())
         for conv in convolutions(self.model).values():
             ours = functools.partial(convolved, conv, int(isinstance(conv, dilated)))
-            conv.forward = functools.partial(self._convolve, conv.forward if is_librarys(conv) else ours)
+            conv.forward = functools.partial(self._convolve, conv.forward if is_library_conv(conv) else ours)
         self.inputs, self.noisy, self.returned = [], None, ""
 
     def _convolve(self, convolution, *args, **kwargs):
@@ -87,7 +89,7 @@ def layers(module, network, sizes):
 
 def library(module, network):
     """The names of the network's convolutions that are the library's."""
-    return [name for name, conv in convolutions(Network(module, network, SIZES).model).items() if is_librarys(conv)]
+    return [name for name, conv in convolutions(Network(module, network, SIZES).model).items() if is_library_conv(conv)]
 
 
 def forward(module, network, sizes, batch, training=False):

@@ -1,6 +1,6 @@
-"""What a submission started and what it takes, counted over all its processes, and how all of it is ended.
+"""Count what the processes of a submission take, and end them.
 
-Read from /proc, which Linux has; elsewhere nothing is seen, and only a submission's own process group is ended.
+This reads /proc, which Linux has; elsewhere nothing is counted, and only a submission's own process group is ended.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ def adopt_orphans(on: bool = True) -> None:
 
 
 def descendants(root: int) -> set[int]:
-    """The processes below ``root``, those excepted that have ended."""
+    """Return the processes below ``root`` that have not ended."""
     children, ended = {}, set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -37,7 +37,7 @@ def descendants(root: int) -> set[int]:
 
 
 def end_descendants(spare: set[int] = frozenset()) -> None:
-    """Kill what is below this process, and what that starts meanwhile."""
+    """Kill all processes below this one, and those that they start meanwhile."""
     while left := descendants(os.getpid()) - spare:
         for pid in left:
             with suppress(ProcessLookupError):
@@ -56,10 +56,10 @@ def figures(pid: int | str, file: str, *names: str) -> Iterator[int]:
 
 
 def memory(pid: int | str) -> int:
-    """Bytes that a process has for itself or shares without a file."""
+    """Return the bytes of a process's own memory and of the memory that it shares."""
     return 1024 * sum(figures(pid, "status", "RssAnon", "RssShmem"))
 
 
 def written(pid: int | str) -> int:
-    """Bytes that a process, and those that it waited for, have written."""
+    """Return the bytes that a process has written, with those of its ended children."""
     return sum(figures(pid, "io", "wchar"))

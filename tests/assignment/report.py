@@ -3,7 +3,7 @@
 import csv
 import io
 
-from .checks import CHECKS, Submission, Verdict
+from .checks import AS_EXPECTED, CHECKS, Submission, Verdict
 from .loading import advised, outdated
 
 NOT_RUN = Verdict("", ["not run"])
@@ -11,7 +11,7 @@ NOTES = 6  # shown in a table at most
 
 
 def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> dict:
-    """The points of every check, also of those that were not run: they have none."""
+    """Return the points of every check; one that was not run has none."""
     rows = []
     for check in CHECKS:
         verdict = verdicts.get(check.id, NOT_RUN)
@@ -21,24 +21,24 @@ def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> d
              for part in sorted({row["part"] for row in rows})}
     points, of = (round(sum(column), 2) for column in zip(*parts.values()))
     return {"submission": name, "points": points, "of": of, "parts": parts, "checks": rows,
-            "outdated": outdated(submission.path), "notes": [advised(note) for note in submission.notes or []]}
+            "outdated": outdated(submission.path), "notes": [advised(note) for note in submission.notes]}
 
 
 def complaints(result: dict) -> dict[str, str]:
-    """What was found where something is wrong, each thing said once."""
+    """Return what was found by the checks that failed; what several found stands at the first."""
     said = {}
     for row in result["checks"]:
-        if row["found"] != "that":
+        if row["found"] != AS_EXPECTED:
             said.setdefault(row["found"], f"{row['part']}-{row['check']}")
     return {check: found for found, check in said.items()}
 
 
 def table(result: dict) -> list[str]:
-    """The lines for a terminal: one for each check, and the notes."""
-    told, lines = complaints(result), []
+    """Return the lines for a terminal: one for each check, and the notes."""
+    complained, lines = complaints(result), []
     for row in result["checks"]:
         name = f"{row['part']}-{row['check']}"
-        found = "" if row["found"] == "that" else told.get(name) or "the same"
+        found = "" if row["found"] == AS_EXPECTED else complained.get(name) or "the same"
         lines.append(f"{row['part']}  {row['check']:15} {row['points']:4.1f} of {row['of']:.1f}   {found}".rstrip())
     lines.append(summary(result))
     notes = [f"left out: {note}" for note in result["notes"]] + [f"outdated, {note}" for note in result["outdated"]]
@@ -67,9 +67,9 @@ def csv_text(results: list[dict]) -> str:
 
 def gradescope(result: dict) -> dict:
     """What Gradescope reads from results.json."""
-    told = complaints(result)
+    complained = complaints(result)
     tests = [{"name": (name := f"{row['part']}-{row['check']}"), "number": row["part"], "score": row["points"],
-              "max_score": row["of"], "status": "passed" if row["found"] == "that" else "failed",
-              "output": "" if row["found"] == "that" else f"expected: {row['expected']}\nfound: "
-                        + (told.get(name) or "the same as above")} for row in result["checks"]]
+              "max_score": row["of"], "status": "passed" if row["found"] == AS_EXPECTED else "failed",
+              "output": "" if row["found"] == AS_EXPECTED else f"expected: {row['expected']}\nfound: "
+                        + (complained.get(name) or "the same as above")} for row in result["checks"]]
     return {"score": result["points"], "output": "\n".join(table(result)), "output_format": "text", "tests": tests}

@@ -21,9 +21,9 @@ from . import processes
 SECONDS = 100  # for a submission
 GRACE = 10  # seconds more until the worker itself counts as stopped
 MEGABYTES = 2048  # of memory beside torch's own; enforced by Linux alone
-HERE = Path(__file__).parent
-START = ("import sys; sys.path += sys.argv[1:]; import worker; "  # what is in this folder, a submission need not find
-         "sys.path.remove(sys.argv[2]); worker.main()")
+ROOT = Path(__file__).parents[2]
+START = ("import sys; sys.path += sys.argv[1:]; from tests.assignment import worker; "
+         "sys.path.remove(sys.argv[2]); worker.main()")  # a submission does not find this project there
 
 
 class Failure(Exception):
@@ -60,23 +60,12 @@ class Sandbox:
             self.folder.cleanup()
             self.folder = None
 
-    def look(self, submission: Path, groups: list[dict[str, tuple]]) -> tuple[dict, list[str]]:
-        """Take each group's looks, ``{name: (function of looks, its arguments)}``, in a process of its own.
+    def look(self, submission: Path, group: dict[str, tuple], seconds: float) -> tuple[dict, list[str]]:
+        """Take a group of looks, ``{name: (function of looks, its arguments)}``, in a process of its own.
 
         Returns what was seen by name, a ``Failure`` where the submission fails, and the notes made when importing it.
-        A submission that ends or stops the worker is looked at no further.
+        Raises ``Failure`` if the submission has ended or stopped the worker.
         """
-        seen, notes = {}, []
-        for group in groups:
-            try:
-                answers, said = self._ask(submission, group, self.seconds / len(groups))
-            except Failure as failure:
-                return {name: failure for group in groups for name in group}, notes
-            seen |= answers
-            notes += [note for note in said if note not in notes]
-        return seen, notes
-
-    def _ask(self, submission: Path, group: dict[str, tuple], seconds: float) -> tuple[dict, list[str]]:
         self.start()
         if not self.ready and not self.process.stdout.readline():
             raise RuntimeError("the worker does not start")
@@ -109,18 +98,18 @@ class Sandbox:
                     seen[said["look"]] = Failure(str(said["error"])) if "error" in said else said["saw"]
         return seen, notes
 
-    def _start(self):
+    def _start(self) -> None:
         home = self.folder.name
         environment = {"PATH": os.defpath, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
                        "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment |= {name: os.environ[name] for name in ["LD_LIBRARY_PATH"] if name in os.environ}
         packages = Path(importlib.util.find_spec("torch").origin).parents[1]
-        self.process = subprocess.Popen([sys.executable, "-I", "-B", "-c", START, packages, HERE], cwd=home,
+        self.process = subprocess.Popen([sys.executable, "-I", "-B", "-c", START, packages, ROOT], cwd=home,
                                         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         encoding="utf-8", start_new_session=True)
         self.ready = False
 
-    def _stop(self):
+    def _stop(self) -> None:
         """End the worker and all that submissions have started, whose parent this process has become by then."""
         if self.process is not None:
             self.process.kill()

@@ -16,11 +16,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import looks
-import processes
 import torch
-from loading import explain, load
 from torch import nn
+
+from . import looks, processes
+from .loading import Wrong, explain, load
 
 MAX_FILE = 16 << 20  # bytes that a submission may print, or write into a file
 MAX_WRITTEN = 256 << 20  # bytes that it may write into files together
@@ -30,7 +30,7 @@ HEAVY = {"matplotlib": "matplotlib.pyplot", "sklearn": "sklearn.cluster", "skima
 
 
 def import_heavy(folder: Path) -> None:
-    """Import once, here, what takes long and what the files of a submission name."""
+    """Import what takes long and what the files of a submission name, once for all forks."""
     text = "".join(file.read_text(errors="replace") for file in folder.glob("*.py") if file.stat().st_size < 1 << 20)
     for name, module in HEAVY.items():
         if name in text:
@@ -39,7 +39,7 @@ def import_heavy(folder: Path) -> None:
 
 
 def limit(megabytes: int) -> None:
-    """Bound what this process takes, the memory it shares included: pages that it only reserves count, too."""
+    """Limit files and memory of this process; memory that it shares, or only reserves, counts, too."""
     pages = Path("/proc/self/statm")
     limits = {"FSIZE": MAX_FILE, "CORE": 0}
     if pages.exists():  # torch reserves far more than it uses, but it has done so by now
@@ -78,7 +78,7 @@ def answer(submission, questions, seconds, megabytes, folder, output, result):
 
 
 def excess(megabytes: int, base: int) -> str:
-    """What the processes that a submission has started take too much of, if they do."""
+    """Say which limit the processes of a submission exceed; "" if none."""
     pids = processes.descendants(os.getpid())
     if len(pids) > MAX_PROCESSES:
         return f"it started more than {MAX_PROCESSES} processes"
@@ -90,7 +90,7 @@ def excess(megabytes: int, base: int) -> str:
 
 
 def ask(submission, questions, seconds, megabytes):
-    """Have a group of looks taken in a process of its own, and end that and all it started."""
+    """Take a group of looks in a process of its own; then end that process and all that it started."""
     import_heavy(Path(submission).parent)
     with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as output,
           tempfile.TemporaryFile() as result):
@@ -125,13 +125,12 @@ def main() -> None:
     torch.set_num_threads(1)
     processes.adopt_orphans()
     # The first use of each imports much: once here, not in every process.
-    with suppress(looks.Wrong), looks.Dilations():
+    with suppress(Wrong), looks.Dilations():
         nn.functional.conv2d(torch.ones(1, 1, 5, 5, requires_grad=True), torch.ones(1, 1, 3, 3)).sum().backward()
     inspect.signature(nn.Conv2d)
+    for name in [name for name in sys.modules if name.partition(".")[0] == __package__.partition(".")[0]]:
+        del sys.modules[name]  # a submission may have files of these names, and does not find ours
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         print(json.dumps(ask(**json.loads(line))), flush=True)
 
-
-if __name__ == "__main__":
-    main()

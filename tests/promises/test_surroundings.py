@@ -12,16 +12,15 @@ from tests.helpers import shell
 
 
 def test_started_from_another_folder(tree, tmp_path):
-    done = shell(f"python '{tree}/colourization.py' --valid --model UNet --outdir out", tmp_path)
+    done = shell(f"python '{tree}/colourization.py' --valid --model UNet --holdout 20 --outdir out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "eval_UNet.png").exists()
 
 
 @pytest.mark.parametrize("environment", [
-    {"HOME": None, "XDG_CACHE_HOME": None},
-    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"HOME": None, "XDG_CACHE_HOME": None, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"PYTHONIOENCODING": "ascii"},
-], ids=["no home", "C locale", "ASCII terminal"])
+], ids=["no home and C locale", "ASCII terminal"])
 def test_surroundings(tree, tmp_path, environment):
     """The names of the files are not ASCII."""
     shutil.copy(tree / "weights" / "cnn_k3_f16.pkl", tmp_path / "größe 16.pkl")
@@ -35,7 +34,7 @@ def test_surroundings(tree, tmp_path, environment):
 
 
 def test_output_closed_early(tree):
-    done = subprocess.run(f"'{sys.executable}' colourization.py --valid -m CNN | head -1", cwd=tree, shell=True,
+    done = subprocess.run(f"'{sys.executable}' colourization.py --valid --holdout 20 | head -1", cwd=tree, shell=True,
                           capture_output=True, text=True, timeout=300)
     assert done.stdout.startswith("Val Loss: ") and done.stdout.count("\n") == 1
     assert done.stderr == ""

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +18,9 @@ from colour.palette import Palette
 from colour.system.files import ROOT
 from colourization import CNN, UNet
 from load_data import load_horses
+from tests import forking
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 RECIPE = Recipe(epochs=2, batch_size=7, learn_rate=1e-4, augment=("hflip", "vshift"), precision="fp32")
 # Each process takes the steps below: 22 pictures in batches of 7; the last has one picture, so one process has none.
 SCRIPT = """
@@ -51,8 +50,7 @@ def launch():
 
     def start(*command):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        processes.append(subprocess.Popen([*TORCHRUN, *map(str, command)], stdout=subprocess.PIPE,
-                                          stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment))
+        processes.append(forking.Program([*TORCHRUN, *command], environment=environment))
         return processes[-1]
 
     yield start
