@@ -196,12 +196,18 @@ def load_torch(path: Path, what: str):
 
 
 def _check_zip(data: bytes) -> None:
-    """Raise ``ValueError`` for what PyTorch does not check: checksums, and whether a small file unpacks to a large one.
+    """Raise ``ValueError`` for what PyTorch does not check: checksums, folders, double names, and how much is unpacked.
 
-    From version 2.10 on, PyTorch itself checks that a tensor claims no more than its record has.
+    For a record that is marked as a folder, PyTorch 2.14 returns whatever is in memory. From version 2.10 on, it checks
+    that a tensor claims no more than its record has.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(record.file_size for record in archive.infolist()) > len(data):
+        records = archive.infolist()
+        if sum(record.file_size for record in records) > len(data):
             raise ValueError("it unpacks to more than it holds")
+        if any(record.is_dir() or record.external_attr & 0x10 for record in records):  # 0x10 is MS-DOS's mark
+            raise ValueError("a record is a folder")
+        if len({record.filename.lower() for record in records}) < len(records):
+            raise ValueError("a name stands there twice")
         if damaged := archive.testzip():
             raise ValueError(f"{damaged} has a wrong checksum")
