@@ -45,7 +45,7 @@ def _is_pickle(path: Path) -> bool:
 
 
 def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
-    """Read the pictures and labels of batch files, one file at a time beside the result.
+    """Read the pictures and labels of batch files, one file after the other into the result.
 
     Raises ``UserError`` if one is missing or damaged.
     """
@@ -58,7 +58,6 @@ def read_batches(paths: Sequence[Path], batches: Batches) -> Labelled:
         end = n + len(labels)
         x[n:end], y[n:end] = pictures, labels
         n = end
-        del pictures, labels  # before the next file is read
     return x[:n], y[:n]
 
 

@@ -142,6 +142,13 @@ def test_numbers_without_white_are_refused(bits, more, tmp_path):
             image_file.read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_deep_white_is_zero_is_refused(order, tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(page(samples(1, 16), 16, 0, order), order=order))
+    with pytest.raises(UserError, match="convert it to PNG first"):
+        image_file.read(tmp_path / "a.tif")
+
+
 def test_the_largest_page_is_read(tmp_path):
     large, small = samples(3), samples(3)[::4, ::4]
     path = tmp_path / "a.tif"

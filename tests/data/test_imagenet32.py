@@ -57,6 +57,13 @@ def test_all_batches(imagenet, monkeypatch):
     assert len(datasets.load_category("all", str(folder))[0]) == 16
 
 
+def test_nearest_batch_wins(imagenet):
+    folder, parts = imagenet
+    (folder / "older").mkdir()
+    (folder / "older" / "val_data").write_bytes((folder / "train_data_batch_1").read_bytes())
+    assert np.array_equal(datasets.load_category("all", folder)[1], parts["val_data"][0])
+
+
 def test_one_label(imagenet):
     folder, parts = imagenet
     x_train, x_test = datasets.load_category("7", folder)
