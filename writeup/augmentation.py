@@ -72,7 +72,7 @@ def summary(runs: list[dict]) -> dict[str, dict[str, tuple[float, float]]]:
 def draw(path: Path, runs: list[dict]) -> None:
     """Draw loss and accuracy of every run as a dot, and their means as bars, by name."""
     means = summary(runs)
-    with plots.lend_matplotlib() as matplotlib:
+    with plots.matplotlib_defaults() as matplotlib:
         figure = matplotlib.figure.Figure((10, 3.8), layout="constrained")
         for axes, (key, label) in zip(figure.subplots(1, 2), (("loss", "cross-entropy"), ("acc", "accuracy"))):
             for place, name in enumerate(means):

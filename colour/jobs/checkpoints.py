@@ -67,12 +67,12 @@ def _beside(path: str | Path, suffix: str) -> Path:
 # Weights and their sidecar
 
 
-def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+def load(path: str | Path, quiet: bool = False) -> tuple[dict[str, torch.Tensor], dict]:
     """Read weights to the CPU, whatever device they were saved from, and their sidecar ({} if none).
 
     Only tensors and plain containers are unpickled; PyTorch 0.3's format is read too. A sidecar that belongs to other
-    weights is ignored with a warning. Raises ``UserError`` if the file is missing or is not a state dict of finite
-    numbers.
+    weights is ignored, with a warning unless ``quiet``. Raises ``UserError`` if the file is missing or is no state dict
+    of finite numbers.
     """
     path = Path(path)
     weights = load_torch(path, "weights")
@@ -93,7 +93,7 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
             raise UserError(f"{path} holds numbers that are not finite in {name}: its training diverged, "
                             "train again with a smaller --learn_rate")
     # Drop PyTorch's version marks: with them, load_state_dict demands counters that older files lack.
-    return {WRAPPERS.sub("", name): value for name, value in weights.items()}, _load_sidecar(path)
+    return {WRAPPERS.sub("", name): value for name, value in weights.items()}, _load_sidecar(path, quiet)
 
 
 def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> None:
@@ -183,7 +183,11 @@ def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colour
     Regression is the task of the ``regressors``, classification that of the ``classifiers``: with the palette at
     ``colours`` or the one that the sidecar names.
     """
-    network, architecture, sidecar = load_network(path, {**regressors, **classifiers}, **sizes)
+    # Without a sidecar, the number of outputs tells a RegressionCNN from a CNN, which has the same layers.
+    first, second = regressors, classifiers
+    if _sizes_of(*load(path, quiet=True), path)[2] != Regression.num_outputs:
+        first, second = classifiers, regressors
+    network, architecture, sidecar = load_network(path, {**first, **second}, **sizes)
     if architecture.model in regressors:
         task = Regression(decoding.keep_grey)
     else:

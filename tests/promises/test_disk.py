@@ -20,6 +20,7 @@ import load_data
 from colour import kmeans
 from colour.data import cifar10, picture_folder
 from colour.data.cifar10 import ARCHIVE
+from colour.data.datasets import Choice
 from colour.jobs import checkpoints, runs
 from colour.system.cli import UserError
 from colour.system.files import ROOT
@@ -120,7 +121,7 @@ def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, stopped):
     if room == 0 and filled is limited:
         room = 100
     colours = pictures_of([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]], [8, 4, 2, 2])
-    monkeypatch.setattr(kmeans, "load_category", lambda *_: (colours, colours))
+    monkeypatch.setattr(Choice, "load", lambda choice: ((colours, None), (colours, None)))
     old = folder / name
     old.parent.mkdir(exist_ok=True)
     old.write_bytes(b"what was here before")

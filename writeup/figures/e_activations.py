@@ -101,8 +101,8 @@ def statements(v: Values) -> Iterator[tuple[str, bool]]:
         grey, colour = ([v[f"{key}.{stem}.{block}"] for block in blocks] for key in ("grey", "colour"))
         yield f"E: the {stem} loses brightness in the encoder, and has most of it in the end", (
             grey[0] > grey[1] + 5 and grey[0] > grey[2] + 5 and grey[2] < grey[4] < grey[5] == max(grey))
-        yield f"E: the {stem} has more and more colour from block to block of its second half", (
-            colour[2] < colour[3] < colour[4] < colour[5])
+        yield f"E: the colour of the {stem} grows through the decoder", (
+            colour[2] < colour[3] < colour[4] and colour[3] < colour[5])
     yield "E: the middle of the UNet has far less brightness than that of the CNN", (
         v["grey.unet.rfconv"] < v["grey.cnn.rfconv"] - 20)
     yield "E: the UNet's answer has more of the fine detail than the CNN's, and about the same of the colour", (
