@@ -29,7 +29,7 @@ from colour.jobs.plots import ORIGIN
 from colour.learning.networks import side_multiple
 from colour.learning.task import Task
 from colour.pixels import grey_of, to_rgb
-from colour.system.cli import UserError, one_line
+from colour.system.cli import UserError, one_line, show_traceback
 from colour.system.devices import threads
 from colour.system.files import atomic_write, display_path, sha256
 
@@ -211,6 +211,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
             if warning:
                 tqdm.write(one_line(f"warning: {path}: {warning}"), sys.stderr)
         except (UserError, OSError) as error:
+            show_traceback(error)
             known = getattr(error, "filename", None) == str(path)  # then the message need not name it again
             message = error.strerror if known else " ".join(str(error).split())
             tqdm.write(one_line(f"error: {path}: {message}"), sys.stderr)

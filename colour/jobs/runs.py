@@ -257,22 +257,22 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
     Only the main thread gets signals.
     """
     caught = []
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS if main_thread}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
-    def note(number, frame):
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number, frame):
         caught.append(number)
         restore()
         with suppress(OSError):  # standard error is full
             os.write(2, b"stopping after this batch (Ctrl-C again: at once)\n")  # print() may be what was interrupted
 
-    def restore():
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {number: signal.getsignal(number) for number in SIGNALS
-                if threading.current_thread() is threading.main_thread()}
-    previous = {number: handler for number, handler in previous.items() if handler not in (signal.SIG_IGN, None)}
-    for number in previous:
-        signal.signal(number, note)
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield lambda: caught[0] if caught else 0
     finally:

@@ -123,6 +123,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
     history, done, tally = [], 0, Tally()
     if state is not None:
         network.load_state_dict(state["model"])
+        # Only the moments are saved: the recipe gives the rest of the optimizer, and how far its schedule is.
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizer"]})
         history, done = list(state["history"]), state["done"]
         tally.load_state_dict(state["tally"])
@@ -135,7 +136,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
 
     for epoch in range(len(history), recipe.epochs):
         start = time.perf_counter()
-        shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # it uses only the lower 32 bits
+        shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # it is cut to 32 bits
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
         batches = itertools.islice(batches, done, None)  # draws the first ones, too: the others get the same numbers
