@@ -11,7 +11,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
@@ -60,9 +59,11 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
 
 def _origin(path: Path) -> str | None:
     """Return the SHA-256 of the photo that a result was made from, "" for a drawing, ``None`` for any other file."""
-    with suppress(Exception), Image.open(path, formats=["PNG"]) as image:
-        return image.info.get(ORIGIN)
-    return None
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get(ORIGIN)
+    except (OSError, ValueError, Image.DecompressionBombError):  # no PNG, or a damaged or too large one
+        return None
 
 
 def _reduced(image: Image.Image, scale: float) -> Image.Image:
