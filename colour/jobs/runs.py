@@ -46,6 +46,7 @@ class Run:
 
     architecture: Architecture
     category: str  # what the pictures are called
+    pictures_sha256: str  # what identifies them
     checkpoint: Path
     outdir: Path
     command: str
@@ -61,7 +62,8 @@ class Run:
 
     def identity(self, recipe: Recipe, task: Task) -> dict:
         """Return all that decides the result: the sidecar records it, and ``--resume`` compares it."""
-        identity = {**self.architecture._asdict(), "category": self.category, "holdout": self.holdout,
+        identity = {**self.architecture._asdict(), "category": self.category,
+                    "pictures_sha256": self.pictures_sha256, "holdout": self.holdout,
                     "init": self.init and sha256(self.init), "palette_sha256": task.palette and task.palette.sha256(),
                     **asdict(recipe)}
         epochs = identity.pop("epochs")
@@ -75,7 +77,7 @@ def train_from_flags(args: argparse.Namespace, networks: dict, task: Task, devic
     """Run the training that the flags of either script describe; ``sizes`` are those of ``start_network``."""
     train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
     network, architecture = checkpoints.start_network(networks, task, args.init, args.seed, **sizes)
-    run = Run(architecture, category_name(args.category, args.data),
+    run = Run(architecture, category_name(args.category, args.data), train_set.sha256(),
               Path(args.checkpoint or checkpoints.new_weights(architecture)), Path(args.outdir), command,
               args.holdout, args.init, args.resume, args.overwrite, args.plot)
     train_and_save(network, train_set, valid_set, recipe_of(args), task, run)
@@ -164,16 +166,17 @@ def may_begin(checkpoint: Path, overwrite: bool) -> None:
 def check_same(before: dict, now: dict, checkpoint: Path) -> None:
     """Raise ``UserError``, which names the flag, if the training to resume was another one.
 
-    A hyperparameter that is newer than the training had its default.
+    A hyperparameter that is newer than the training had its default. Pictures count, not the name of their folder.
     """
     if before.get("grey_start"):
         raise UserError(f"--resume: the training of {checkpoint} began with --grey_start, which this version no longer "
                         "has: train again with --overwrite")
-    defaults = {**asdict(Recipe()), "num_outputs": now["num_outputs"], "precision": now["precision"]}
+    defaults = {**asdict(Recipe()), **{name: now[name] for name in ("num_outputs", "precision", "pictures_sha256")}}
     for name, value in now.items():
         value_before = before.get(name, defaults.get(name))
-        if value_before != value:
-            flag = {"palette_sha256": "--colours", "category": "--category and --data"}.get(name, f"--{name}")
+        if value_before != value and not (name == "category" and "pictures_sha256" in before):
+            flag = {"palette_sha256": "--colours", "category": "--category and --data",
+                    "pictures_sha256": "--category and --data"}.get(name, f"--{name}")
             raise UserError(f"--resume: the training of {checkpoint} had {name} {value_before!r:.80}, not {value!r}: "
                             f"give {flag} as then, or start again with --overwrite")
 

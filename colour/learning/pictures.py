@@ -1,5 +1,6 @@
 """The pictures to learn from: bytes on the device, cut into mini-batches."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,10 @@ class PictureSet:
 
     def __getitem__(self, index) -> "PictureSet":
         return PictureSet(self.images[index], None if self.labels is None else self.labels[index])
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the pictures' bytes."""
+        return hashlib.sha256(self.images.cpu().numpy()).hexdigest()
 
     def augmented(self, names: tuple[str, ...], generator: torch.Generator) -> "PictureSet":
         """Return a copy moved at random; labels are a fourth channel, so they move with their pictures."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import asdict, replace
 
@@ -116,7 +117,7 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
 
 def test_what_identifies_a_training(tmp_path):
     (tmp_path / "init.pkl").write_bytes(b"weights")
-    run = Run(Architecture("UNet", 3, 4, 24), "horse", tmp_path / "x.pkl", tmp_path, "python ...", 100,
+    run = Run(Architecture("UNet", 3, 4, 24), "horse", "1c80", tmp_path / "x.pkl", tmp_path, "python ...", 100,
               tmp_path / "init.pkl")
     palette, recipe = Palette.load(), Recipe(precision="fp32")
     identity = run.identity(recipe, Classification(palette, "mean"))
@@ -169,6 +170,17 @@ def test_a_hyperparameter_newer_than_the_training_had_its_default(run, refused, 
     assert "--optimizer" in error and "'adam'" in error
     status, _, error = run(colourization.main, *flags, "--resume", "-e", 2)
     assert status == 0, error
+
+
+def test_pictures_are_identified_by_their_bytes(run, refused, few_files, tmp_path):
+    folder, flags = tmp_path / "a", ("-f", 4, "--checkpoint", tmp_path / "x.pkl", "--outdir", tmp_path / "out")
+    shutil.copytree(few_files, folder)
+    assert run(colourization.main, *flags, "-e", 1, "--data", folder)[0] == 0
+    folder = folder.rename(tmp_path / "renamed")
+    assert run(colourization.main, *flags, "-e", 2, "--data", folder, "--resume")[0] == 0
+    for file in sorted(folder.iterdir())[::2]:
+        file.unlink()
+    assert "--data" in refused(colourization.main, *flags, "-e", 3, "--data", folder, "--resume")
 
 
 def test_colour_is_validated_alike_however_pictures_are_decoded(run, short, tmp_path):
@@ -275,7 +287,7 @@ def test_a_bug_is_not_explained_away(error, few_horses, tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr(runs, "train", fail)
-    run = Run(Architecture("CNN", 3, 2, 24), "horse", tmp_path / "x.pkl", tmp_path, "python ...")
+    run = Run(Architecture("CNN", 3, 2, 24), "horse", "1c80", tmp_path / "x.pkl", tmp_path, "python ...")
     with pytest.raises(type(error), match="a bug"):
         train_and_save(CNN(3, 2, 24), few_horses, few_horses, replace(Recipe(), precision="fp32"),
                        Classification(Palette.load()), run)
