@@ -165,7 +165,7 @@ class DilatedUNet(UNet):
 
 # What --model can be. A new network is a class and a line here: it is made with (kernel, num_filters, num_colours) and
 # maps grey (N, 1, H, W) to logits (N, num_colours, H, W), where H and W are multiples of 4, or of its class attribute
-# `multiple`. colour/learning/networks.py checks this.
+# `multiple`. The layer that runs last makes the logits. colour/learning/networks.py checks this.
 MODELS = {"CNN": CNN, "UNet": UNet, "DUNet": DilatedUNet}
 
 

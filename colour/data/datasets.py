@@ -65,8 +65,8 @@ class Choice(NamedTuple):
         if self.label is not None:
             split = tuple((x[y == self.label], y[y == self.label]) for x, y in split)
         if not all(len(y) for _, y in split):
-            raise UserError(f"{self.place} has no pictures of category {self.label} to train on or to test with: "
-                            "choose another")
+            of_category = "" if self.label is None else f" of category {self.label}"
+            raise UserError(f"{self.place} has no pictures{of_category} to train on or to test with: choose another")
         return split
 
 

@@ -144,17 +144,16 @@ def load_network(path: str | Path, networks: dict, task: Task | None = None, *, 
                  num_filters: int | None = None) -> tuple[nn.Module, Architecture, dict]:
     """Return the network that the weights at ``path`` belong to (eval mode, CPU), its architecture and the sidecar.
 
-    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without one ({}) both
-    are guessed from the names and shapes in the file. Raises ``UserError``, which names the flag, if ``model``,
-    ``kernel`` or ``num_filters`` is given and disagrees, or if the weights are not for ``task``.
+    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without a sidecar ({})
+    the flags say it, and what they leave out is guessed from the names and shapes in the file. Raises ``UserError``,
+    which names the flag, if ``model``, ``kernel`` or ``num_filters`` is given and disagrees, or if the weights are not
+    for ``task``.
     """
     weights, sidecar = load(path)
-    sizes = _sizes_of(weights, sidecar, path)
-    for flag, given, found in ("--kernel", kernel, sizes[0]), ("--num_filters", num_filters, sizes[1]):
-        if given not in (None, found):
-            raise UserError(f"{flag} {given} does not fit {path}, which has {found}: leave out {flag}")
+    found_kernel, found_filters, num_outputs = _sizes_of(weights, sidecar, path)
+    sizes = kernel or found_kernel, num_filters or found_filters, num_outputs
     if task is not None:
-        task.check(path, sidecar, sizes[2])
+        task.check(path, sidecar, num_outputs)
     stated = sidecar.get("model")
     if stated and model not in (None, stated):
         raise UserError(f"{path} holds a {stated} according to its sidecar, not a {model}: give --model {stated}")
@@ -163,6 +162,9 @@ def load_network(path: str | Path, networks: dict, task: Task | None = None, *, 
         raise UserError(f"{path} holds a {name} according to its sidecar, which is none of {', '.join(networks)}: "
                         "give other weights")
     if difference := _differences(Architecture(name, *sizes), networks, weights):
+        for flag, given, found in ("--kernel", kernel, found_kernel), ("--num_filters", num_filters, found_filters):
+            if given not in (None, found):
+                raise UserError(f"{flag} {given} does not fit {path}, which has {found}: leave out {flag}")
         if stated:
             raise UserError(f"your {name} does not fit {path}: {difference[0]}")
         other = _most_alike(networks, sizes, weights)
@@ -243,7 +245,7 @@ def _most_alike(networks: dict, sizes: tuple[int, int, int], weights: dict) -> s
 
 
 def _differences(architecture: Architecture, networks: dict, weights: dict[str, torch.Tensor]) -> list[str]:
-    """Return what differs between the parameters of a network and these weights: first what is missing, then shapes."""
+    """Return what differs between the parameters of a network and these weights: missing, unknown, of other shapes."""
     with torch.device("meta"):  # takes no memory, whatever sizes the file claims
         network = architecture.build(networks)
     ours = {name: tuple(value.shape) for name, value in network.state_dict().items()}

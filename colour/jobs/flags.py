@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import fields
 
+from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY
 from colour.decode import DECODERS, TEMPERATURE
 from colour.learning import augment
 from colour.learning.networks import KERNEL, NUM_FILTERS
@@ -71,10 +72,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def add_data_flags(parser: Parser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument("--data", metavar="DIR",
-                       help="a folder of pictures to learn from, or the folder of CIFAR-10 or ImageNet32 "
-                            "(default: the embedded horses, or data/)")
-    group.add_argument("--category", default="horse", metavar="NAME",
-                       help="a CIFAR-10 category by name or number, a label of ImageNet32, or all")
+                       help=DATA_HELP)
+    group.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
 
 
 def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:

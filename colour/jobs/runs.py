@@ -185,7 +185,8 @@ def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
     """Save weights before state: if the run is killed in between, resuming repeats the epoch."""
     identity, history = run.identity(recipe, task), state["history"]
     if not state["done"]:
-        validation = {name[4:]: value for name, value in history[-1].items() if name.startswith("val_")}
+        last = history[-1]
+        validation = {name.removeprefix("val_"): last[name] for name in last if name.startswith("val_")}
         checkpoints.save(run.checkpoint, state["model"], {
             **identity, "palette": task.palette and task.palette.name, "command": run.command,
             "epochs": len(history), "validation": validation, "history": history})

@@ -2,6 +2,7 @@
 
 A network is a class and a line in ``MODELS`` of its script. It is made with (kernel, num_filters, num_outputs) and maps
 grey (N, 1, H, W) to (N, num_outputs, H, W), for sides that are multiples of 4, or of its class attribute ``multiple``.
+The layer that runs last makes the output.
 """
 
 from typing import NamedTuple

@@ -38,7 +38,6 @@ class PictureSet:
         pixels = augmented(torch.cat([self.images, self.labels[:, None]], dim=1), names, generator)
         return PictureSet(pixels[:, :3], pixels[:, 3])
 
-
     def labelled(self, task: Task) -> "PictureSet":
         """Return the same pictures with the labels that ``task`` gives them."""
         labels = task.labels(self.images.cpu().numpy())

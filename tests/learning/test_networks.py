@@ -69,6 +69,10 @@ def test_any_new_network(kind, run, short, tmp_path, monkeypatch):
         assert status == 0, error
     status, _, error = run(activations.main, 7, "--checkpoint", weights, "--outdir", tmp_path / "act")
     assert status == 0, error
+    checkpoints.sidecar_path(weights).unlink()  # then the flags say what the shapes do not
+    if kind is not HeadFirst:  # how many outputs it has, only the sidecar tells
+        sizes = {"model": "New", "kernel": 5, "num_filters": 4}
+        assert checkpoints.load_network(weights, colourization.MODELS, **sizes)[1] == architecture
 
 
 @pytest.mark.parametrize("kind, name", [(CNN, "finalconv"), (UNet, "finalconv"), (Shortcut, "answer"),
