@@ -144,7 +144,7 @@ def load_network(path: str | Path, networks: dict, task: Task | None = None, *, 
                  num_filters: int | None = None) -> tuple[nn.Module, Architecture, dict]:
     """Return the network that the weights at ``path`` belong to (eval mode, CPU), its architecture and the sidecar.
 
-    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without a sidecar ({})
+    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without one ({}),
     the flags say it, and what they leave out is guessed from the names and shapes in the file. Raises ``UserError``,
     which names the flag, if ``model``, ``kernel`` or ``num_filters`` is given and disagrees, or if the weights are not
     for ``task``.
