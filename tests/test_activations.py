@@ -10,8 +10,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from activations import capture, main
+from activations import capture, draw_uncertainty, main
 from colour.jobs import checkpoints, plots
+from colour.learning.task import Classification
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
 from colour.system.files import ROOT
@@ -177,3 +178,12 @@ def test_as_a_command():
     result = forking.run(["activations.py", "1000"])
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_entropy_is_in_bits(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(plots, "uncertainty", lambda *arguments: drawn.extend(arguments))
+    task = Classification(Palette.load())
+    draw_uncertainty(tmp_path / "u.png", torch.rand(1, 3, 4, 4), torch.zeros(1, 24, 4, 4), task, "")
+    _, _, entropy, most, *_ = drawn
+    assert torch.allclose(entropy, torch.tensor(most)) and 2**most == pytest.approx(24)

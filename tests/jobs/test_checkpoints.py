@@ -595,7 +595,8 @@ def test_a_damaged_training_state(file):
     content = path.read_bytes()
     weight, *_ = expected["model"]
     for damage in (
-            b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}}), saved({**good, "done": 3}),
+            b"", content[:-50], b"<html>", ZIP, saved([1]), saved({"model": {}}),
+            saved({**good, "done": 3, "tally": TALLY}),
             saved({**good, "done": 1}), saved({**good, "done": -1}), saved({**good, "done": 2.5, "tally": TALLY}),
             saved({**good, "history": [record] * 3}), saved({**good, "history": [record, {**record, "acc": 1.0}]}),
             saved({**good, "history": [{**record, "loss": "low"}]}), saved({**good, "history": {}}),

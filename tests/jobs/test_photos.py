@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+import colourization
 from colour.data import image_file
 from colour.jobs import photos, plots
 from colour.jobs.photos import colour_files
@@ -484,3 +485,11 @@ def test_the_comparison_shows_grey_first_and_the_original_last(tmp_path, run):
     assert (sheet[:, :41] == three(np.round(RGB.mean(axis=-1)))).all()
     assert (sheet[:, 49:90] == coloured).all()
     assert (sheet[:, 98:] == RGB).all()
+
+
+@pytest.mark.parametrize("flags, decoder", [((), "annealed"), (("--decode", "argmax"), "argmax")])
+def test_photos_are_annealed_unless_told_otherwise(flags, decoder, monkeypatch, tmp_path):
+    tasks = []
+    monkeypatch.setattr(photos, "colour_files", lambda files, network, task, **_: tasks.append(task))
+    colourization.main(["--image", "photo.jpg", "--outdir", str(tmp_path), *flags])
+    assert tasks[0].decoder == decoder

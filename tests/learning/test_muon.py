@@ -35,3 +35,17 @@ def test_hidden_filters_move_by_muon_and_the_rest_by_adam():
     assert len(expected) == 5
     for name, parameter in ours.named_parameters():
         assert torch.allclose(parameter, expected.get(name, reference.get_parameter(name)), atol=1e-6), name
+
+
+def test_momentum_is_a_step_ahead():
+    torch.manual_seed(0)
+    network = UNet(3, 2, 5)
+    muon, weight = Muon(network, lr=0.01, weight_decay=0), network.rfconv[0].weight
+    expected, momentum = weight.detach().clone(), torch.zeros_like(weight)
+    for _ in range(2):
+        for parameter in network.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        momentum = 0.9 * momentum + 0.1 * weight.grad
+        expected -= 0.01 * orthogonal((0.9 * momentum + 0.1 * weight.grad).flatten(1)).view(weight.shape)
+        muon.step()
+    assert torch.allclose(weight, expected, atol=1e-5)

@@ -113,3 +113,10 @@ def test_a_network_that_cannot_take_a_picture():
 def test_an_architecture_builds_its_network():
     network = Architecture("UNet", 5, 4, 7).build(colourization.MODELS)
     assert type(network) is UNet and network.finalconv.weight.shape == (7, 8, 5, 5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_looking_for_the_output_layer_changes_nothing(training):
+    network = CNN(3, 2, 5).train(training)
+    output_layer(network)
+    assert all(layer.training == training and not layer._forward_hooks for layer in network.modules())

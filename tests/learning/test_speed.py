@@ -29,6 +29,11 @@ def test_a_cpu_is_timed(milliseconds, fast, monkeypatch):
     assert torch.get_num_threads() == threads
 
 
+def test_other_devices_are_not_timed(monkeypatch):
+    monkeypatch.setattr(F, "conv2d", lambda x, weight, padding: time.sleep(0.002 * (x.dtype == torch.float32)))
+    assert not speed.has_fast_bf16(torch.device("mps"))
+
+
 def test_the_answer_is_always_the_same():
     assert len({speed.has_fast_bf16(CPU) for _ in range(5)}) == 1
 
