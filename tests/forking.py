@@ -36,7 +36,7 @@ def _run(words, folder, environment, out, error):
     os.environ.update(environment)
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
-    elsewhere = [path for path in sys.path if path and not Path(path).is_relative_to(ROOT)]
+    elsewhere = [path for path in sys.path if path and Path(path) != ROOT]  # the environment may lie in ROOT
     if words[0] == "-m":
         sys.path[:], sys.argv[:] = [str(folder), *elsewhere], words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
