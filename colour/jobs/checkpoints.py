@@ -228,10 +228,14 @@ def _sizes_of(weights: dict[str, torch.Tensor], sidecar: dict, path: str | Path)
         if 0 in shape:
             raise _other_network(path, f"{name} has the shape {shape}")
     first, last = next(iter(shapes)), next(reversed(shapes))
-    guess = {"kernel": shapes[first][3], "num_filters": shapes[first][0], "num_outputs": shapes[last][0]}
-    kernel, num_filters, num_outputs = (
-        sidecar[name] if type(sidecar.get(name)) is int and 0 < sidecar[name] <= MAX_SIZE else guess[name]
-        for name in guess)
+
+    def stated(name: str, guess: int) -> int:
+        size = sidecar.get(name)
+        return size if type(size) is int and 0 < size <= MAX_SIZE else guess
+
+    kernel = stated("kernel", shapes[first][3])
+    num_filters = stated("num_filters", shapes[first][0])
+    num_outputs = stated("num_outputs", shapes[last][0])
     if num_outputs > MAX_COLOURS:
         raise _other_network(path, f"{last} has the shape {shapes[last]}")
     if kernel % 2 == 0:

@@ -79,7 +79,7 @@ def train_from_flags(args: argparse.Namespace, networks: dict, task: Task, devic
     network, architecture = checkpoints.start_network(networks, task, args.init, args.seed, **sizes)
     run = Run(architecture, category_name(args.category, args.data), train_set.sha256(),
               Path(args.checkpoint or checkpoints.new_weights(architecture)), Path(args.outdir), command,
-              args.holdout, args.init, args.resume, args.overwrite, args.plot)
+              holdout=args.holdout, init=args.init, resume=args.resume, overwrite=args.overwrite, plot=args.plot)
     train_and_save(network, train_set, valid_set, recipe_of(args), task, run)
 
 
