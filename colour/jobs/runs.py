@@ -30,6 +30,7 @@ from colour.learning.task import Task
 from colour.learning.training import Recipe, example_state, train
 from colour.system import torchrun
 from colour.system.cli import UserError, folder_for
+from colour.system.devices import use_threads
 from colour.system.files import display_path, locked, sha256
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -145,6 +146,7 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
     if state is None:
         may_begin(run.checkpoint, run.overwrite)
         return None, recipe.decided(train_set.images.device)
+    use_threads(state["run"].get("threads"))
     if recipe.precision == "auto":  # another machine might choose otherwise
         recipe = replace(recipe, precision=state["run"].get("precision", "fp32"))
     check_same(state["run"], run.identity(recipe, task), run.checkpoint)
@@ -183,7 +185,7 @@ def check_same(before: dict, now: dict, checkpoint: Path) -> None:
 
 def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
     """Save weights before state: if the run is killed in between, resuming repeats the epoch."""
-    identity, history = run.identity(recipe, task), state["history"]
+    identity, history = {**run.identity(recipe, task), "threads": torch.get_num_threads()}, state["history"]
     if not state["done"]:
         last = history[-1]
         validation = {name.removeprefix("val_"): last[name] for name in last if name.startswith("val_")}

@@ -230,6 +230,19 @@ def test_resuming_keeps_the_saved_precision(fast, run, refused, short, tmp_path,
     assert "--precision" in refused(colourization.main, *flags, "--resume", "-e", 3, "--precision", other)
 
 
+def test_resuming_keeps_the_number_of_threads(run, short, tmp_path, monkeypatch):
+    monkeypatch.setattr("colour.system.devices.free_threads", lambda: 2)
+    weights = tmp_path / "a.pkl"
+    run(colourization.main, *short, "--checkpoint", weights)
+    monkeypatch.setattr("colour.system.devices.free_threads", lambda: 1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run(colourization.main, *short, "--checkpoint", weights, "--resume", "-e", 2)
+    assert torch.get_num_threads() == sidecar_of(weights)["threads"] == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the user decides
+    run(colourization.main, *short, "--checkpoint", weights, "--resume", "-e", 3)
+    assert torch.get_num_threads() == sidecar_of(weights)["threads"] == 1
+
+
 def test_a_run_killed_between_weights_and_state_repeats_the_epoch(run, refused, short, tmp_path, monkeypatch):
     flags = *short, "--checkpoint", tmp_path / "x.pkl", "--precision", "fp32"
     assert run(colourization.main, *flags)[0] == 0

@@ -46,14 +46,24 @@ def test_threads_follow_the_quota(name, tmp_path, monkeypatch):
     assert devices.usable_cpus(tmp_path) == cpus
 
 
-def test_picking_a_device_limits_the_threads(monkeypatch):
-    with devices.threads(6):
-        monkeypatch.setattr(devices, "usable_cpus", lambda: 2)
+@pytest.mark.parametrize("threads, quota, busy, asked, expected", [
+    (6, 8, 0.0, None, 6),
+    (6, 2, 0.0, None, 2),
+    (6, 8, 51.0, None, 4),  # of 8 CPUs
+    (6, 8, 12.0, None, 6),
+    (6, 8, 100.0, None, 1),
+    (6, 2, 100.0, "6", 6),
+])
+def test_threads_take_the_cpus_that_are_idle(threads, quota, busy, asked, expected, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(devices, "usable_cpus", lambda: quota)
+    monkeypatch.setattr(devices.psutil, "cpu_count", lambda: 8)
+    monkeypatch.setattr(devices.psutil, "cpu_percent", lambda interval: busy)
+    with devices.threads(threads):
         devices.pick_device(gpu=False)
-        assert torch.get_num_threads() == 2
-        monkeypatch.setattr(devices, "usable_cpus", lambda: 4)  # never more than OMP_NUM_THREADS asks for
-        devices.pick_device(gpu=False)
-        assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == expected
 
 
 def test_threads_are_put_back():
