@@ -9,15 +9,13 @@ if __name__ == "__main__":  # first, because importing PyTorch takes seconds
     exit_on_interrupt()
 
 import sys
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from colour.jobs import flags, results
-from colour.jobs.checkpoints import load_network, shipped_weights
+from colour.jobs.checkpoints import shipped_weights
 from colour.jobs.runs import command_line, train_from_flags
-from colour.learning.pictures import load_sets
 from colour.learning.task import Regression
 from colour.system.cli import Parser, command, folder_for
 from colour.system.devices import pick_device
@@ -83,16 +81,8 @@ def main(argv: list[str] | None = None) -> int | None:
 
     if job == "train":
         return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
-    weights = args.checkpoint or shipped_weights("RegressionCNN", args.kernel, args.num_filters)
-    network, architecture, _ = load_network(weights, MODELS, task, **sizes)
-    network.to(device)
-    if job == "image":
-        from colour.jobs import photos
-
-        return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
-    train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
-    picture = outdir / "regression_output.png"
-    return results.score(network, task, Path(weights).stem, train_set, valid_set, picture, args.metrics)
+    weights = args.checkpoint or shipped_weights(**sizes)
+    return results.score_or_colour(args, weights, MODELS, task, device, outdir, **sizes)
 
 
 if __name__ == "__main__":

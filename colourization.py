@@ -13,16 +13,14 @@ if __name__ == "__main__":  # first, because importing PyTorch takes seconds
 
 import math
 import sys
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from colour.jobs import flags, results
-from colour.jobs.checkpoints import PHOTO_WEIGHTS, load_network, load_with_task, palette_of, shipped_weights
+from colour.jobs.checkpoints import PHOTO_WEIGHTS, palette_of, shipped_weights
 from colour.jobs.runs import command_line, train_from_flags
-from colour.learning.pictures import load_sets
 from colour.learning.task import Classification, Decoding
 from colour.learning.training import Recipe
 from colour.palette import Palette
@@ -199,34 +197,22 @@ def main(argv: list[str] | None = None) -> int | None:
     job = flags.chosen_job({"valid": args.valid, "compare": args.compare, "image": args.image}, default="train")
     results.check_metrics(args.metrics, job)
     outdir = folder_for(args.outdir, "--outdir")
-    sizes = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
-    if job == "image" and not any(sizes.values()):
-        weights = args.checkpoint or PHOTO_WEIGHTS
-    elif job in ("valid", "image"):
-        weights = args.checkpoint or shipped_weights(args.model or "CNN", args.kernel, args.num_filters)
-    else:
-        weights = args.init
-    palette = Palette.load(args.colours or palette_of(weights))
     decoding = Decoding(args.decode or ("annealed" if job == "image" else "argmax"), args.temperature, args.keep_grey)
-    task = Classification(palette, *decoding)
-
-    if job == "train":
-        return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
     if job == "compare":
         from colour_regression import MODELS as REGRESSORS  # here, because it imports this script
 
-        networks = [load_with_task(path, MODELS, REGRESSORS, args.colours, decoding) for path in args.compare]
-        train_set, valid_set = load_sets(args.category, args.data, args.holdout, device)
-        return results.compare(args.compare, networks, train_set, valid_set, outdir / "compare.png", args.metrics)
-    network, architecture, _ = load_network(weights, MODELS, task, **sizes)
-    network.to(device)
-    if job == "image":
-        from colour.jobs import photos
-
-        return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
-    train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
-    picture = outdir / f"eval_{architecture.model}.png"
-    return results.score(network, task, Path(weights).stem, train_set, valid_set, picture, args.metrics)
+        return results.compare(args, MODELS, REGRESSORS, decoding, device, outdir)
+    sizes = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
+    if job == "train":
+        weights = args.init
+    elif job == "image" and not any(sizes.values()):
+        weights = args.checkpoint or PHOTO_WEIGHTS
+    else:
+        weights = args.checkpoint or shipped_weights(**sizes)
+    task = Classification(Palette.load(args.colours or palette_of(weights)), *decoding)
+    if job == "train":
+        return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
+    return results.score_or_colour(args, weights, MODELS, task, device, outdir, **sizes)
 
 
 if __name__ == "__main__":

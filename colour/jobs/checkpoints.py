@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour.learning.networks import KERNEL, NUM_FILTERS, Architecture, output_layer
+from colour.learning.networks import KERNEL, MODEL, NUM_FILTERS, Architecture, output_layer
 from colour.learning.task import Classification, Decoding, Regression, Task
 from colour.palette import DEFAULT, MAX_COLOURS, Palette
 from colour.system.cli import UserError, warn
-from colour.system.files import ROOT, atomic_write, sha256
+from colour.system.files import ROOT, atomic_write, display_path, sha256
 from colour.system.untrusted import load_torch
 
 PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f64_all.pkl"  # have seen more than horses
@@ -27,9 +27,9 @@ WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.com
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def shipped_weights(model: str, kernel: int | None = None, num_filters: int | None = None) -> Path:
+def shipped_weights(model: str | None, kernel: int | None = None, num_filters: int | None = None) -> Path:
     """Return the path of the weights in weights/ that are used when no checkpoint is given."""
-    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", model).lower()  # RegressionCNN: regression_cnn
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", model or MODEL).lower()  # RegressionCNN: regression_cnn
     return ROOT / "weights" / f"{name}_k{kernel or KERNEL}_f{num_filters or NUM_FILTERS}.pkl"
 
 
@@ -61,6 +61,12 @@ def files_of(path: str | Path) -> list[Path]:
 def _beside(path: str | Path, suffix: str) -> Path:
     path = Path(path)  # only .pkl is replaced: the runs lr0.1 and lr0.2 must not share a sidecar
     return path.with_name(path.name.removesuffix(".pkl") + suffix)
+
+
+def label_of(path: str | Path) -> str:
+    """Return what pictures call weights: with their folder, because a student's file may be named as a shipped one."""
+    folder, name = display_path(path).parent.name, Path(path).name.removesuffix(".pkl")
+    return f"{folder}/{name}" if folder else name
 
 
 # ------------------------------------------------------------------------------------------------
@@ -161,21 +167,17 @@ def load_network(path: str | Path, networks: dict, task: Task | None = None, *, 
     if name not in networks:
         raise UserError(f"{path} holds a {name} according to its sidecar, which is none of {', '.join(networks)}: "
                         "give other weights")
-    if difference := _differences(Architecture(name, *sizes), networks, weights):
+    architecture = Architecture(name, *sizes)
+    if differences := _differences(architecture, networks, weights):
         for flag, given, found in ("--kernel", kernel, found_kernel), ("--num_filters", num_filters, found_filters):
             if given not in (None, found):
                 raise UserError(f"{flag} {given} does not fit {path}, which has {found}: leave out {flag}")
-        if stated:
-            raise UserError(f"your {name} does not fit {path}: {difference[0]}")
-        other = _most_alike(networks, sizes, weights)
-        if not _differences(Architecture(other, *sizes), networks, weights):
-            raise UserError(f"{path} does not hold a {name}: its shapes are those of a {other}, give --model {other}")
-        raise _other_network(path, difference[0])
-    architecture = Architecture(name, *sizes)
+        remedy = f"correct {name}" if stated else f"correct {name}, or give the --model that these weights are of"
+        raise UserError(f"your {name} does not fit {path}: {differences[0]}: {remedy}")
     network = architecture.build(networks)
     network.load_state_dict(weights)
     output_layer(network, architecture.num_outputs)
-    return network.to(memory_format=torch.channels_last).eval(), architecture, sidecar
+    return network.eval(), architecture, sidecar
 
 
 def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colours: str | None, decoding: Decoding,
@@ -202,14 +204,14 @@ def start_network(networks: dict, task: Task, init: str | None, seed: int, *, mo
                   num_filters: int | None) -> tuple[nn.Module, Architecture]:
     """Return the network to train, and its architecture: with the weights of the file ``init``, or random ones.
 
-    Without ``init``, ``model`` defaults to the first of ``networks``. Raises ``UserError`` as ``load_network``.
+    Raises ``UserError`` as ``load_network``.
     """
     torch.manual_seed(seed)
     if init:
         network, architecture, _ = load_network(init, networks, task, model=model, kernel=kernel,
                                                 num_filters=num_filters)
     else:
-        architecture = Architecture(model or next(iter(networks)), kernel or KERNEL, num_filters or NUM_FILTERS,
+        architecture = Architecture(model or MODEL, kernel or KERNEL, num_filters or NUM_FILTERS,
                                     task.num_outputs)
         network = architecture.build(networks)
         output_layer(network, task.num_outputs)
@@ -245,7 +247,14 @@ def _sizes_of(weights: dict[str, torch.Tensor], sidecar: dict, path: str | Path)
 
 def _most_alike(networks: dict, sizes: tuple[int, int, int], weights: dict) -> str:
     """Return the name of the network that differs least from the weights; of several, the first."""
-    return min(networks, key=lambda name: len(_differences(Architecture(name, *sizes), networks, weights)))
+
+    def distance(name: str) -> float:
+        try:
+            return len(_differences(Architecture(name, *sizes), networks, weights))
+        except NotImplementedError:  # a student has yet to write it
+            return math.inf
+
+    return min(networks, key=distance)
 
 
 def _differences(architecture: Architecture, networks: dict, weights: dict[str, torch.Tensor]) -> list[str]:
@@ -255,9 +264,9 @@ def _differences(architecture: Architecture, networks: dict, weights: dict[str, 
     ours = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in weights.items()}
     counters = {name for name in ours if name.endswith("num_batches_tracked")}  # PyTorch 0.3 had none
-    return [*(f"{name} is missing in the file" for name in ours if name not in theirs.keys() | counters),
-            *(f"{name} is not part of {architecture.model}" for name in theirs if name not in ours),
-            *(f"{name} is {shape} in {architecture.model} and {theirs[name]} in the file"
+    return [*(f"it has no {name}" for name in theirs if name not in ours),
+            *(f"the file has no {name}" for name in ours if name not in theirs.keys() | counters),
+            *(f"{name} is {shape}, should be {theirs[name]}"
               for name, shape in ours.items() if name in theirs and theirs[name] != shape)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY
 from colour.decode import DECODERS, TEMPERATURE
 from colour.learning import augment
-from colour.learning.networks import KERNEL, NUM_FILTERS
+from colour.learning.networks import KERNEL, MODEL, NUM_FILTERS
 from colour.learning.optimizers import OPTIMIZERS, SCHEDULES
 from colour.learning.training import Recipe
 from colour.system.cli import Parser, UserError, number
@@ -17,7 +17,8 @@ from colour.system.torchrun import launched
 def add_network_flags(group, models: list[str], palette: bool = True) -> None:
     """Add the assignment's flags that choose the network. A checkpoint tells them all, so they have no defaults."""
     if len(models) > 1:
-        group.add_argument("-m", "--model", choices=models, help="the network (default: the checkpoint's, or CNN)")
+        group.add_argument("-m", "--model", choices=models,
+                           help=f"the network (default: the checkpoint's, or {MODEL})")
     if palette:
         group.add_argument("-c", "--colours", metavar="FILE", help="the palette, a .npy file (default: the "
                            "checkpoint's, or colour/colour_kmeans24_cat7.npy)")

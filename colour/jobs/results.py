@@ -1,19 +1,22 @@
 """Score networks and draw what they make of the pictures."""
 
+import argparse
 import json
+import math
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from colour.learning.baselines import ALL_GREY, CEILING, MOST_FREQUENT, baselines
-from colour.learning.networks import Architecture
-from colour.learning.pictures import PictureSet
-from colour.learning.task import Task
+from colour.data.datasets import category_name
+from colour.jobs import checkpoints
+from colour.learning.baselines import ALL_GREY, CEILING, baselines
+from colour.learning.pictures import PictureSet, load_sets
+from colour.learning.task import Decoding, Task
 from colour.learning.training import evaluate
 from colour.metrics import table
 from colour.pixels import grey_of, to_rgb
-from colour.system.cli import UserError, folder_for
+from colour.system.cli import UserError, folder_for, warn
 from colour.system.files import atomic_write, display_path
 
 SHOWN = 10  # pictures in a strip
@@ -42,15 +45,42 @@ def draw_strip(network: nn.Module, task: Task, path: Path, pictures: PictureSet,
                             ("prediction as\na photograph", photograph)], title)
 
 
-def score(network: nn.Module, task: Task, name: str, train_set: PictureSet, valid_set: PictureSet, picture: Path,
-          metrics_file: str | None) -> None:
-    """Print the scores of one network on the validation pictures, among the baselines, and draw the first ones."""
+def score_or_colour(args: argparse.Namespace, weights: str | Path, networks: dict, task: Task, device: torch.device,
+                    outdir: Path, **sizes) -> int | None:
+    """Do what the flags of either script ask of ``weights``: colour photos (--image), or score and draw the pictures.
+
+    ``sizes`` are those of ``load_network``. Returns the exit status of photos.
+    """
+    network, architecture, _ = checkpoints.load_network(weights, networks, task, **sizes)
+    network.to(device)
+    if args.image:
+        from colour.jobs import photos
+
+        return photos.colour_files(args.image, network, task, outdir=outdir, suffix=architecture.model, size=args.size)
+    train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
     figures = evaluate(network, valid_set, task)
     summary = task.summary(figures)
     print(summary)
-    report({name: figures}, baselines(train_set, valid_set, task.palette), metrics_file)
-    draw_strip(network, task, picture, valid_set, f"{name}, {summary}")
+    warn_of_other_scores(weights, figures, task, args)
+    report({Path(weights).stem: figures}, baselines(train_set, valid_set, task.palette), args.metrics)
+    label = checkpoints.label_of(weights)
+    picture = outdir / f"eval_{label.replace('/', '_')}.png"
+    draw_strip(network, task, picture, valid_set, f"{label}, {summary}")
     print(f"picture in {display_path(picture)}")
+
+
+def warn_of_other_scores(weights: str | Path, figures: dict, task: Task, args: argparse.Namespace) -> None:
+    """Print a warning if the sidecar of ``weights`` states another loss for the pictures that ``args`` choose."""
+    _, sidecar = checkpoints.load(weights, quiet=True)
+    try:
+        stated, loss = task.summary(sidecar["validation"]), float(sidecar["validation"]["loss"])
+    except (ArithmeticError, KeyError, TypeError, ValueError):  # it has no sidecar, or an odd one
+        return
+    same_pictures = (sidecar.get("category"), sidecar.get("holdout")) == (
+        category_name(args.category, args.data), args.holdout)
+    if same_pictures and not math.isclose(loss, figures["loss"], rel_tol=0.02):
+        warn(f"{weights} scores {task.summary(figures)}, but its sidecar says {stated}: "
+             "the network computes something else than the one that was trained")
 
 
 def report(results: dict[str, dict], simple: dict[str, dict], metrics_file: str | None) -> None:
@@ -84,33 +114,34 @@ def _is_table(path: str) -> bool:
         return False
 
 
-def compare(files: list[str], networks: list[tuple[nn.Module, Architecture, Task]], train_set: PictureSet,
-            valid_set: PictureSet, picture: Path, metrics_file: str | None) -> None:
-    """Print the scores of several networks, and draw how each of them colours the same pictures.
+def compare(args: argparse.Namespace, classifiers: dict, regressors: dict, decoding: Decoding, device: torch.device,
+            outdir: Path) -> None:
+    """Print the scores of the weight files of --compare, and draw how each of them colours the same pictures.
 
-    ``networks`` are those of the weight ``files``, each with its task. Files of one name are labelled by their paths;
-    the baselines of several palettes by the names of these.
+    Files of one name are labelled by their paths; the baselines of several palettes by the names of these.
     """
     from colour.jobs import plots
 
-    tasks = {task.palette and task.palette.path: task for _, _, task in networks}  # one for each palette
-    sets = {path: (train_set.labelled(task), valid_set.labelled(task)) for path, task in tasks.items()}
-    simple = {}
-    for path, task in tasks.items():
-        for name, figures in baselines(*sets[path], task.palette).items():
-            of_palette = name in (MOST_FREQUENT, CEILING) and len(tasks.keys() - {None}) > 1
-            simple[f"{name}, {path.stem}" if of_palette else name] = figures
+    networks = [checkpoints.load_with_task(file, classifiers, regressors, args.colours, decoding)
+                for file in args.compare]
+    train_set, valid_set = load_sets(args.category, args.data, args.holdout, device)
+    simple = baselines(train_set, valid_set, None)
+    palettes = {task.palette.path: task for _, _, task in networks if task.palette}
+    for path, task in palettes.items():
+        found = baselines(train_set.labelled(task), valid_set.labelled(task), task.palette)
+        simple |= {name if name in simple or len(palettes) == 1 else f"{name}, {path.stem}": figures
+                   for name, figures in found.items()}
 
     rgb = to_rgb(valid_set[:SHOWN].images)
     rows, results = [("grey", grey_of(rgb)), ("truth", rgb)], {}
-    stems = [Path(file).stem for file in files]
-    for file, stem, (network, _, task) in zip(files, stems, networks, strict=True):
+    stems = [Path(file).stem for file in args.compare]
+    for file, stem, (network, _, task) in zip(args.compare, stems, networks, strict=True):
         name = stem if stems.count(stem) == 1 else str(file)
-        _, pictures = sets[task.palette and task.palette.path]
-        figures = results[name] = evaluate(network.to(rgb.device), pictures, task)
+        figures = results[name] = evaluate(network.to(device), valid_set.labelled(task), task)
+        warn_of_other_scores(file, figures, task, args)
         caption = f"colour {figures['colour']:.2f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")
         prediction, photograph = colourings(network, task, rgb)
         rows += [(f"{name}\n{caption}", prediction), ("as a photograph", photograph)]
-    plots.comparison(picture, rows)
-    report(results, simple, metrics_file)
-    print(f"picture in {display_path(picture)}")
+    plots.comparison(outdir / "compare.png", rows)
+    report(results, simple, args.metrics)
+    print(f"picture in {display_path(outdir / 'compare.png')}")

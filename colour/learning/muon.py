@@ -29,6 +29,8 @@ class Muon(torch.optim.AdamW):
         filters = self.param_groups[0]
         beta, _ = filters["betas"]
         for p in filters["params"]:
+            if p.grad is None:  # a layer that the network does not use
+                continue
             state = self.state[p]
             if not state:  # AdamW expects a step in every state that it loads
                 state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))

@@ -12,7 +12,7 @@ from torch import nn
 
 from colour.system.cli import UserError, brief
 
-KERNEL, NUM_FILTERS = 3, 32  # the assignment's defaults
+MODEL, KERNEL, NUM_FILTERS = "CNN", 3, 32  # the assignment's defaults
 
 
 class Architecture(NamedTuple):
@@ -33,23 +33,24 @@ def side_multiple(network: nn.Module) -> int:
     return getattr(network, "multiple", 4)
 
 
-@torch.no_grad()
 def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Module:
     """Return the layer with a filter that runs last, whatever its name and its place in the class.
 
     Try the network on a small black picture. Raise ``UserError`` if its output has not one value for each of
-    ``num_outputs`` at each pixel.
+    ``num_outputs`` at each pixel, or does not depend on its parameters.
     """
-    parameter, side = next(network.parameters()), side_multiple(network)
-    picture = parameter.new_zeros(1, 1, side, side)
+    name, side = type(network).__name__, side_multiple(network)
+    picture = next(network.parameters(), torch.zeros(())).new_zeros(1, 1, side, side)
+    layers = {layer: place for place, layer in network.named_modules()
+              if any(one.ndim == 4 for one in layer.parameters(recurse=False))}
     ran, was_training = [], network.training
-    hooks = [layer.register_forward_hook(lambda layer, *_: ran.append(layer)) for layer in network.modules()
-             if any(one.ndim == 4 for one in layer.parameters(recurse=False))]
+    hooks = [layer.register_forward_pre_hook(lambda layer, _: ran.append(layer)) for layer in layers]
     network.eval()
     try:
         output = network(picture)
     except RuntimeError as error:
-        raise UserError(f"{type(network).__name__} cannot take a picture of {side}x{side} pixels ({brief(error)}): "
+        where = f", in or after {layers[ran[-1]]}" if ran else ""
+        raise UserError(f"{name} cannot take a picture of {side}x{side} pixels ({brief(error)}{where}): "
                         "correct its layers, or give the class the attribute `multiple` that its sides need") from error
     finally:
         network.train(was_training)
@@ -59,5 +60,8 @@ def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Modul
     found = tuple(output.shape) if torch.is_tensor(output) else type(output).__name__
     if found != expected:
         raise UserError(f"the network returns {found} for a picture of shape {tuple(picture.shape)}, not {expected}: "
-                        f"correct {type(network).__name__}.forward")
+                        f"correct {name}.forward")
+    if not ran or not output.requires_grad:
+        raise UserError(f"what {name}.forward returns does not depend on its parameters, or is cut off from them "
+                        "(detach, .data, torch.no_grad), so it cannot be trained: correct it")
     return ran[-1]

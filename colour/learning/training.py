@@ -117,7 +117,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
     device = train_set.images.device
     recipe = recipe.decided(device)
     steps = math.ceil(len(train_set) / recipe.batch_size)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device)
     optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.learn_rate, recipe.weight_decay)
     scheduler = SCHEDULES[recipe.schedule].make(optimizer, recipe.learn_rate, recipe.epochs * steps)
     history, done, tally = [], 0, Tally()
