@@ -5,6 +5,7 @@
     python load_data.py --data FOLDER        # a folder of pictures, or of ImageNet32's batch files
 
 The pictures are uint8 (N, 3, 32, 32). CIFAR's are in its order, so picture 7 is the same picture for everybody.
+outputs/test_pictures.png shows the first 1,000 of those to test with, and their numbers.
 """
 
 if __name__ == "__main__":  # first, because importing numpy takes a while
@@ -16,7 +17,8 @@ import sys
 
 from colour.data.cifar10 import load_cifar10, load_horses
 from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose, load_category
-from colour.system.cli import Parser, command
+from colour.system.cli import Parser, command, folder_for
+from colour.system.files import ROOT, display_path
 
 __all__ = ["load_category", "load_cifar10", "load_horses"]
 
@@ -26,6 +28,8 @@ def main(argv=None) -> None:
     parser = Parser(description="Find or download the pictures, verify them, and print what was found.")
     parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
     parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
+    parser.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs",
+                        help="where the picture goes (default: outputs)")
     args = parser.parse_args(argv)
 
     choice = choose(args.category, args.data)
@@ -38,6 +42,11 @@ def main(argv=None) -> None:
     for label, name in enumerate(choice.dataset.names):
         if (y_train == label).any():
             print(f"{name:10} {(y_train == label).sum():6,} {(y_test == label).sum():6,}")
+    from colour.jobs import plots
+
+    picture = folder_for(args.outdir, "--outdir") / "test_pictures.png"
+    plots.numbered(picture, x_test[:1000], f"the first {len(x_test[:1000])} test pictures")
+    print(f"test pictures with their numbers in {display_path(picture)}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from activations import capture, draw_uncertainty, main
+from activations import capture, main
 from colour.jobs import checkpoints, plots
-from colour.learning.task import Classification
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
 from colour.system.files import ROOT
@@ -25,10 +24,9 @@ BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
 SHARED = {"input.png", "input_grey.png"}
 
 
-def files_of(name: str) -> set[str]:
-    """Return the names of the pictures of a network; a regression is not unsure of anything."""
-    unsure = () if name == "RegressionCNN" else ("uncertainty",)
-    return {f"{name}_{what}.png" for what in ("prediction", *BLOCKS, *unsure)}
+def files_of(weights: Path) -> set[str]:
+    """Return the names of the pictures that a network makes: those of its weights and their folder."""
+    return {f"{weights.parent.name}_{weights.stem}_{what}.png" for what in ("prediction", "overview", *BLOCKS)}
 
 
 def network(name: str):
@@ -98,15 +96,15 @@ def drawn(weights, tmp_path_factory) -> tuple[Path, str]:
     return outdir.with_name("act999"), printed.getvalue()
 
 
-def test_networks_keep_their_files_side_by_side(drawn):
+def test_networks_keep_their_files_side_by_side(drawn, weights):
     folder, printed = drawn
     written = {path.name for path in folder.iterdir()}
-    assert written == SHARED.union(*(files_of(name) for name in NETWORKS))
+    assert written == SHARED.union(*map(files_of, weights.values()))
     assert all(name in printed for name in written) and str(folder) in printed
-    assert "UNet_downconv2.png: 8 channels of 8x8" in printed
+    assert "_unet_k3_f4_downconv2.png: 8 channels of 8x8" in printed
 
 
-def test_pictures_are_those_of_the_index(drawn):
+def test_pictures_are_those_of_the_index(drawn, weights):
     def read(name):
         pixels = (imread(drawn[0] / name)[..., :3] * 255).round().astype(np.uint8)
         assert pixels.shape == (256, 256, 3)
@@ -119,19 +117,31 @@ def test_pictures_are_those_of_the_index(drawn):
     assert np.array_equal(read("input.png"), rgb)
     assert np.abs(read("input_grey.png") - rgb.mean(axis=0)).max() <= 0.5
     palette = Palette.load()
+    predictions = {name: f"{path.parent.name}_{path.stem}_prediction.png" for name, path in weights.items()}
     for name in MODELS:
         expected = palette.rgb(network(name)(grey).argmax(dim=1))[0].numpy() * 256
-        assert np.abs(read(f"{name}_prediction.png") - expected).max() <= 0.5
+        assert np.abs(read(predictions[name]) - expected).max() <= 0.5
     expected = network("RegressionCNN")(grey)[0].detach().clamp(0, 1).numpy() * 256
-    assert np.abs(read("RegressionCNN_prediction.png") - expected.clip(0, 255)).max() <= 0.5
+    assert np.abs(read(predictions["RegressionCNN"]) - expected.clip(0, 255)).max() <= 0.5
 
 
-def test_sheets_show_what_the_hooks_saw(drawn, tmp_path):
-    grey = grey_of(to_rgb(torch.from_numpy(load_horses()[1][999:])))
-    for block, channels in capture(network("DUNet"), grey)[1].items():
-        plots.sheet(tmp_path / "sheet.png", channels[0], f"DUNet {block}, horse 999",
+def test_sheets_show_what_the_hooks_saw(drawn, weights, tmp_path):
+    rgb = to_rgb(torch.from_numpy(load_horses()[1][999:]))
+    label = f"{weights['DUNet'].parent.name}/dunet_k3_f4"
+
+    def is_in(folder, what):
+        return (tmp_path / "page.png").read_bytes() == (folder / f"{label.replace('/', '_')}_{what}.png").read_bytes()
+
+    output, seen = capture(network("DUNet"), grey_of(rgb))
+    for block, channels in seen.items():
+        plots.sheet(tmp_path / "page.png", channels[0], f"{label}, horse 999, {block}",
                     Palette.load().centres if block == "finalconv" else None)
-        assert (tmp_path / "sheet.png").read_bytes() == (drawn[0] / f"DUNet_{block}.png").read_bytes()
+        assert is_in(drawn[0], block)
+    prediction = Palette.load().rgb(output.argmax(dim=1))[0]
+    plots.overview(tmp_path / "page.png", {"grey input": grey_of(rgb)[0], "prediction": prediction,
+                                           "true picture": rgb[0]},
+                   {block: channels[0] for block, channels in seen.items()}, f"{label}, horse 999")
+    assert is_in(drawn[0], "overview")
 
 
 def test_the_network_is_read_from_the_checkpoint_and_may_have_few_colours(tmp_path):
@@ -139,7 +149,7 @@ def test_the_network_is_read_from_the_checkpoint_and_may_have_few_colours(tmp_pa
     checkpoints.save(tmp_path / "tiny.pkl", state("UNet", 3, 1, 2), {})
     main(["0", "--checkpoint", str(tmp_path / "tiny.pkl"), "-c", str(tmp_path / "two.npy"),
           "--outdir", str(tmp_path / "act")])
-    assert {path.name for path in (tmp_path / "act0").iterdir()} == SHARED | files_of("UNet")
+    assert {path.name for path in (tmp_path / "act0").iterdir()} == SHARED | files_of(tmp_path / "tiny.pkl")
 
 
 @pytest.mark.parametrize("index", ["1000", "-1", "7.5", "seven", ""])
@@ -178,12 +188,3 @@ def test_as_a_command():
     result = forking.run(["activations.py", "1000"])
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
-
-
-def test_entropy_is_in_bits(monkeypatch, tmp_path):
-    drawn = []
-    monkeypatch.setattr(plots, "uncertainty", lambda *arguments: drawn.extend(arguments))
-    task = Classification(Palette.load())
-    draw_uncertainty(tmp_path / "u.png", torch.rand(1, 3, 4, 4), torch.zeros(1, 24, 4, 4), task, "")
-    _, _, entropy, most, *_ = drawn
-    assert torch.allclose(entropy, torch.tensor(most)) and 2**most == pytest.approx(24)

@@ -126,11 +126,11 @@ def test_a_new_network_works_everywhere(res_unet, run, short, tmp_path):
     assert (sidecar["model"], sidecar["kernel"], sidecar["num_filters"]) == ("ResUNet", 5, 4)
 
     status, said, error = run(colourization.main, "--valid", *scored)
-    assert status == 0 and "Val Acc: " in said and (out / "eval_ResUNet.png").exists(), error
+    assert status == 0 and "Val Acc: " in said and (out / f"eval_{tmp_path.name}_res.png").exists(), error
     status, said, error = run(colourization.main, "--compare", weights, *scored[2:])
     assert status == 0 and "\nres " in said, error
     status, said, error = run(activations.main, 7, "--checkpoint", weights, "--outdir", tmp_path / "act")
-    assert status == 0 and "ResUNet_residual.png: 4 channels of 16x16" in said, error
+    assert status == 0 and "_res_residual.png: 4 channels of 16x16" in said, error
 
     checkpoints.sidecar_path(weights).unlink()  # without it the names of the blocks tell
     assert checkpoints.load_network(weights, colourization.MODELS)[1] == ("ResUNet", 5, 4, 24)

@@ -33,4 +33,4 @@ def test_regression_trains_and_is_scored(run, short, tmp_path):
     status, out, _ = run(colour_regression.main, "--checkpoint", weights, *short)
     mse = json.loads(weights.with_suffix(".json").read_text())["validation"]["loss"]
     assert status == 0 and f"Val Loss (mean squared error): {mse:.6f}" in out
-    assert (tmp_path / "out" / "regression_output.png").exists()
+    assert (tmp_path / "out" / f"eval_{tmp_path.name}_r.png").exists()

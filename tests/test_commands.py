@@ -10,18 +10,19 @@ from tests.helpers import shell
 
 TRAINING = "python colourization.py --model UNet --checkpoint unet_k3_f32.pkl -b 10 -e 5"
 COMMANDS = {  # what they print, and the pictures that they leave in outputs/
-    "python colour_regression.py": ("Val Loss (mean squared error): 0.00", ["regression_output.png"]),
+    "python colour_regression.py": ("Val Loss (mean squared error): 0.00", ["eval_weights_regression_cnn_k3_f32.png"]),
     "python colourization.py --model CNN --checkpoint weights/cnn_k3_f32.pkl --valid":
-        ("Val Acc: ", ["eval_CNN.png"]),
+        ("Val Acc: ", ["eval_weights_cnn_k3_f32.png"]),
     TRAINING: ("Epoch [1/5], Loss: ", ["training_curve.png"]),
     "python colourization.py --model UNet --checkpoint weights/unet_k3_f32.pkl --valid":
-        ("Val Acc: ", ["eval_UNet.png"]),
+        ("Val Acc: ", ["eval_weights_unet_k3_f32.png"]),
     "python colourization.py --model DUNet --checkpoint weights/dunet_k3_f32.pkl --valid":
-        ("Val Acc: ", ["eval_DUNet.png"]),
+        ("Val Acc: ", ["eval_weights_dunet_k3_f32.png"]),
     "python activations.py 7 --model CNN --checkpoint weights/cnn_k3_f32.pkl":
-        ("downconv1", ["act7/CNN_downconv1.png", "act7/CNN_finalconv.png", "act7/input.png", "act7/input_grey.png"]),
+        ("downconv1", ["act7/weights_cnn_k3_f32_downconv1.png", "act7/weights_cnn_k3_f32_overview.png",
+                       "act7/input.png", "act7/input_grey.png"]),
     "python activations.py 7 --model UNet --checkpoint weights/unet_k3_f32.pkl":
-        ("rfconv", ["act7/UNet_rfconv.png", "act7/UNet_prediction.png", "act7/UNet_uncertainty.png"]),
+        ("rfconv", ["act7/weights_unet_k3_f32_rfconv.png", "act7/weights_unet_k3_f32_prediction.png"]),
 }
 
 

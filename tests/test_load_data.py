@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import load_data
 from colour.data.cifar10 import CATEGORIES, HORSES
@@ -14,17 +15,19 @@ from tests.cifar import SMALL
 # The command
 
 
-def test_main_horses(capsys):
-    assert load_data.main([]) == 0
+def test_main_horses(capsys, tmp_path):
+    assert load_data.main(["--outdir", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert str(HORSES) in printed.out and "uint8 (5000, 3, 32, 32), 15.4 MB" in printed.out
-    assert printed.out.splitlines()[-1].split() == ["horse", "5,000", "1,000"]
-    assert printed.err == ""
+    assert printed.out.splitlines()[-2].split() == ["horse", "5,000", "1,000"]
+    assert printed.out.splitlines()[-1].endswith(str(tmp_path / "test_pictures.png")) and printed.err == ""
+    with Image.open(tmp_path / "test_pictures.png") as picture:  # 50 rows of 20
+        assert picture.height > 50 * 64 and picture.width > 20 * 64
 
 
-def test_main_all(small, capsys):
+def test_main_all(small, capsys, tmp_path):
     folder, _, labels = small
-    assert load_data.main(["--category", "all", "--data", str(folder.parent)]) == 0
+    assert load_data.main(["--category", "all", "--data", str(folder.parent), "--outdir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert str(folder) in out and "(100, 3, 32, 32)" in out and "(20, 3, 32, 32)" in out
     for number, name in enumerate(CATEGORIES):
@@ -32,9 +35,9 @@ def test_main_all(small, capsys):
         assert [name, *counts] in [line.split() for line in out.splitlines()]
 
 
-def test_main_one_category(small, capsys):
+def test_main_one_category(small, capsys, tmp_path):
     folder, _, labels = small
-    load_data.main(["--category", "3", "--data", str(folder)])
+    load_data.main(["--category", "3", "--data", str(folder), "--outdir", str(tmp_path)])
     out = capsys.readouterr().out
     assert f"({(labels[:-SMALL] == 3).sum()}, 3, 32, 32)" in out and "horse" not in out
 

@@ -22,10 +22,12 @@ from colour.system.cli import UserError, brief
 from colour.system.files import atomic_write
 
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
-TITLE, LABEL, HEADING, SMALL, NOTE, TINY = 20, 21, 18, 16, 14, 12  # pixels, of letters
+TITLE, LABEL, SMALL, NOTE, TINY = 20, 21, 16, 14, 12  # pixels, of letters
 MAX_WIDTH = 1600
 ORIGIN = "Colourized from"  # a text in every PNG from here: the SHA-256 of the photo, empty in a drawing
 DPI = 128  # of curves
+OWN_RANGE = ("each channel scaled to its own range, from dark to yellow; a constant channel (silent here, or dead) is "
+             "plain grey")
 
 
 class _Page:
@@ -115,7 +117,7 @@ def _pixels(images) -> np.ndarray:
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Return numbers (H, W) from 0 (dark) to 1 (yellow) as uint8 (H, W, 3)."""
+    """Return numbers of any shape from 0 (dark) to 1 (yellow) as uint8, with RGB as last dimension."""
     with matplotlib_defaults() as matplotlib:
         return matplotlib.colormaps["viridis"](values, bytes=True)[..., :3]
 
@@ -183,52 +185,69 @@ def sheet(path: str | Path, channels, title: str, colours: np.ndarray | None = N
     columns = min(range(root, 4 * root // 3 + 1), key=lambda columns: -count % columns)  # few empty places
     scale = max(1, (128 if columns <= 6 else 96) // max(height, width))
     step_x, step_y = scale * width + 2 * GAP, scale * height + LINE + GAP
-    note = "each scaled to its own range, from dark to yellow; a constant channel (silent here, or dead) is plain grey"
-    if colours is not None:
-        note += "\nbeside its number, the colour that a channel stands for"
+    note = OWN_RANGE if colours is None else f"{OWN_RANGE}\nbeside its number, the colour that a channel stands for"
     page = _Page(columns * step_x - 2 * GAP, math.ceil(count / columns) * step_y - GAP,
-                 f"{title}: {count} channel{'s' * (count > 1)} of {height}x{width}", note)
-    for i, channel in enumerate(channels):
+                 f"{title}: {size_of(channels)}", note)
+    for i, (channel, pixels) in enumerate(zip(channels, _in_own_range(channels), strict=True)):
         x, y = i % columns * step_x, i // columns * step_y
         low, high = channel.min(), channel.max()
-        span, pixels = _short(low), np.full((height, width, 3), 176, np.uint8)
-        if high > low:
-            span, pixels = f"{span} to {_short(high)}", heat((channel - low) / (high - low))
         page.picture(x, y + LINE, pixels, scale)
         page.text(x, y + LINE - 5, str(i), SMALL)
-        page.text(x + scale * width, y + LINE - 5, span, TINY, "rs", colour="dimgrey")
+        page.text(x + scale * width, y + LINE - 5, _short(low) + (f" to {_short(high)}" if high > low else ""), TINY,
+                  "rs", colour="dimgrey")
         if colours is not None:
             patch = np.pad(_pixels(np.tile(colours[i][:, None, None], (12, 12))), ((1, 1), (1, 1), (0, 0)))
             page.picture(x + LINE, y + LINE - 18, patch, 1)
     page.save(path)
 
 
+def overview(path: str | Path, pictures: dict[str, object], blocks: dict[str, object], title: str) -> None:
+    """Draw pictures (3 or 1, H, W), and below them every channel of several blocks (C, H, W), block after block.
+
+    Both have their names as keys.
+    """
+    rows = [(", ".join(pictures), [_pixels(image) for image in pictures.values()]),
+            *((f"{name}: {size_of(channels)}", _in_own_range(_floats(channels))) for name, channels in blocks.items())]
+    columns, side = 16, 64
+    step = side + GAP // 2
+    heights = [LINE + math.ceil(len(tiles) / columns) * step + GAP for _, tiles in rows]
+    page = _Page(columns * step - GAP // 2, sum(heights) - GAP, title, OWN_RANGE)
+    y = 0
+    for (heading, tiles), height in zip(rows, heights, strict=True):
+        page.text(0, y + LINE - 7, heading, SMALL)
+        for i, pixels in enumerate(tiles):
+            page.picture(i % columns * step, y + LINE + i // columns * step, pixels, max(1, side // max(pixels.shape)))
+        y += height
+    page.save(path)
+
+
+def numbered(path: str | Path, images: np.ndarray, title: str) -> None:
+    """Draw bytes (N, 3, H, W) in rows of 20 pictures, with their numbers from 0 on."""
+    count, _, height, width = images.shape
+    columns = 20
+    scale = max(1, 64 // max(height, width))
+    step_x, step_y = scale * width + GAP, scale * height + LINE
+    page = _Page(columns * step_x - GAP, math.ceil(count / columns) * step_y, title)
+    for i, image in enumerate(images):
+        x, y = i % columns * step_x, i // columns * step_y
+        page.text(x, y + LINE - 7, str(i), NOTE)
+        page.picture(x, y + LINE, image.transpose(1, 2, 0), scale)
+    page.save(path)
+
+
+def size_of(channels) -> str:
+    """Return the number and the size of channels (C, H, W) in words."""
+    count, height, width = channels.shape
+    return f"{count} channel{'s' * (count > 1)} of {height}x{width}"
+
+
+def _in_own_range(channels: np.ndarray) -> np.ndarray:
+    """Return channels (C, H, W) as uint8 (C, H, W, 3), each from its lowest to its highest value."""
+    low, high = (edge(axis=(1, 2), keepdims=True) for edge in (channels.min, channels.max))
+    pixels = heat((channels - low) / np.where(high > low, high - low, 1))
+    pixels[~(high > low).flatten()] = 176
+    return pixels
+
+
 def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
-
-
-def uncertainty(path: str | Path, rows: list[tuple[str, list[tuple[str, object]]]], entropy, max_entropy: float,
-                title: str, note: str | None = None) -> None:
-    """Draw how unsure a network is about one picture, in rows of pictures.
-
-    Each row is (heading, [(caption, image (3 or 1, H, W)), ...]). The first row ends with ``entropy``
-    (H, W), in bits from 0 to ``max_entropy``, and its scale.
-    """
-    rows = [(heading, [(caption, _pixels(image)) for caption, image in pictures]) for heading, pictures in rows]
-    rows[0][1].append(("entropy", heat(_floats(entropy) / max_entropy)))
-    height, width = entropy.shape
-    scale = max(1, 192 // max(height, width))
-    step_x, step_y = scale * width + 2 * GAP, scale * height + 2 * LINE + 2 * GAP
-    columns = max(len(rows[0][1]) + 1, *(len(pictures) for _, pictures in rows))
-    page = _Page(columns * step_x - 2 * GAP, len(rows) * step_y - 2 * GAP, title, note)
-    for row, (heading, pictures) in enumerate(rows):
-        y = row * step_y + 2 * LINE
-        page.text(0, y - LINE - 7, heading, HEADING)
-        for column, (caption, pixels) in enumerate(pictures):
-            page.text(column * step_x, y - 7, caption, SMALL)
-            page.picture(column * step_x, y, pixels, scale)
-    x, y, length = len(rows[0][1]) * step_x, 2 * LINE, scale * height
-    page.picture(x, y, heat(np.linspace(1, 0, length)[:, None].repeat(LINE, axis=1)), 1)
-    for bits in range(int(max_entropy) + 1):
-        page.text(x + LINE, y + round(length * (1 - bits / max_entropy)), f"- {bits} bits", NOTE, "lm")
-    page.save(path)

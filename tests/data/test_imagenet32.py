@@ -129,7 +129,7 @@ def test_memory(tmp_path):
     assert peak < 4.2 * size
 
 
-def test_main(imagenet, capsys):
-    assert load_data.main(["--data", str(imagenet[0])]) == 0
+def test_main(imagenet, capsys, tmp_path):
+    assert load_data.main(["--data", str(imagenet[0]), "--outdir", str(tmp_path / "out")]) == 0
     out = capsys.readouterr().out
     assert str(imagenet[0]) in out and "(24, 3, 32, 32)" in out and "(5, 3, 32, 32)" in out and "horse" not in out

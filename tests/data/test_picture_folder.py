@@ -513,8 +513,8 @@ def test_kmeans_refuses(folder, tmp_path, capsys, argv, reason):
     assert not (tmp_path / "my.npy").exists()
 
 
-def test_load_data_says_what_is_there(folder, capsys):
-    assert load_data.main(["--data", str(folder)]) == 0
+def test_load_data_says_what_is_there(folder, capsys, tmp_path):
+    assert load_data.main(["--data", str(folder), "--outdir", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
     assert str(folder) in printed.out and "horse" not in printed.out and printed.err == ""
     assert "x_train    uint8 (" in printed.out

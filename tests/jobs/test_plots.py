@@ -187,15 +187,27 @@ def test_sheet_shows_the_colours_of_its_channels(tmp_path):
         assert len(found(page, np.array(colour, np.uint8)[:, None, None], 12)) == 1
 
 
-def test_uncertainty_shows_every_picture_and_the_entropy(tmp_path):
-    values, floats = pictures(6, 3, 32, 32)
-    entropy = np.random.default_rng(1).random((32, 32)) * 4.58
-    rows = [("first", [("a", floats[0])]), ("second", [(str(i), floats[i]) for i in range(1, 6)])]
-    plots.uncertainty(tmp_path / "u.png", rows, torch.from_numpy(entropy), 4.58, "UNet, horse 7", "note")
-    page = read(tmp_path / "u.png")
-    assert all(len(found(page, value, 6)) == 1 for value in values)
-    assert len(found(page, viridis(entropy / 4.58), 6)) == 1
-    assert len(rows[0][1]) == 1  # the caller's lists are left alone
+def test_overview_shows_every_picture_and_channel_from_top_to_bottom(tmp_path):
+    values, floats = pictures(2, 3, 32, 32)
+    channels, small = np.random.default_rng(1).random((2, 40, 8, 8))
+    small[0], channels[:, 0, :2], small[1:, 0, :2] = 0.5, (0, 1), (0, 1)  # what is not constant has its own range
+    plots.overview(tmp_path / "all.png", {"a": floats[0], "b": torch.from_numpy(floats[1])},
+                   {"first": torch.from_numpy(channels), "second": small[:3]}, "UNet, horse 7")
+    page = read(tmp_path / "all.png")
+    tiles = [*((value, 2) for value in values), *((tile, 8) for tile in viridis(channels)),
+             (np.full((3, 8, 8), 176, np.uint8), 8), *((tile, 8) for tile in viridis(small[1:3]))]
+    places = [found(page, *tile) for tile in tiles]
+    assert all(len(place) == 1 for place in places)
+    assert [place for [place] in places] == sorted(place for [place] in places)
+
+
+def test_numbered_pictures_are_in_rows(tmp_path):
+    values, _ = pictures(23, 3, 32, 32)
+    plots.numbered(tmp_path / "all.png", values, "some horses")
+    places = [found(read(tmp_path / "all.png"), value, 2) for value in values]
+    assert all(len(place) == 1 for place in places)
+    places = [place for [place] in places]
+    assert places == sorted(places) and places[20][1] == places[0][1] and places[19][0] == places[0][0]
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

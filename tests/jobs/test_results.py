@@ -55,4 +55,4 @@ def test_scoring_changes_nothing_but_its_own_results(run, tmp_path, small_unet):
     assert run(colourization.main, "--valid", "--checkpoint", small_unet, "--outdir", tmp_path / "out",
                "--holdout", 20)[0] == 0
     after = contents_of(tmp_path)
-    assert after.keys() - before.keys() == {"out/eval_UNet.png"} and before.items() <= after.items()
+    assert after.keys() - before.keys() == {f"out/eval_{tmp_path.name}_small.png"} and before.items() <= after.items()

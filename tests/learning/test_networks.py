@@ -64,7 +64,7 @@ def test_any_new_network(kind, run, short, tmp_path, monkeypatch):
     network, architecture, _ = checkpoints.load_network(weights, colourization.MODELS)
     assert type(network) is kind and architecture == ("New", 5, 4, 24)
     for job in ["--valid", "--checkpoint", weights], ["--compare", weights], [
-            "--image", tmp_path / "out" / "eval_New.png", "--checkpoint", weights, "--size", 21]:
+            "--image", tmp_path / "out" / f"eval_{tmp_path.name}_new.png", "--checkpoint", weights, "--size", 21]:
         status, _, error = run(colourization.main, *job, "--outdir", out, "--holdout", 20)
         assert status == 0, error
     status, _, error = run(activations.main, 7, "--checkpoint", weights, "--outdir", tmp_path / "act")

@@ -106,9 +106,12 @@ WRITERS = {  # the command, the file that does not fit on the disk, and the room
     "checkpoint": (colourization.main, TRAINING, "x.pkl", 8 << 10),
     "checkpoint of regression": (colour_regression.main, f"{TRAINING} --train", "x.pkl", 8 << 10),
     "training state": (colourization.main, TRAINING, "x.state.pt", 48 << 10),
-    "strip": (colourization.main, "--valid --checkpoint WEIGHTS --holdout 20 --outdir DISK", "eval_CNN.png", 8 << 10),
-    "regression strip": (colour_regression.main, "-k 3 --holdout 20 --outdir DISK", "regression_output.png", 8 << 10),
-    "sheet": (activations.main, "7 --checkpoint WEIGHTS --outdir DISK/act", "act7/CNN_downconv1.png", 14 << 10),
+    "strip": (colourization.main, "--valid --checkpoint WEIGHTS --holdout 20 --outdir DISK", "eval_FOLDER_weights.png",
+              8 << 10),
+    "regression strip": (colour_regression.main, "-k 3 --holdout 20 --outdir DISK",
+                         "eval_weights_regression_cnn_k3_f32.png", 8 << 10),
+    "sheet": (activations.main, "7 --checkpoint WEIGHTS --outdir DISK/act", "act7/FOLDER_weights_overview.png",
+              14 << 10),
     "metrics": (colourization.main, "--valid --checkpoint WEIGHTS --holdout 20 --outdir OUT --metrics DISK/m.json",
                 "m.json", 0),
     "palette": (kmeans.main, "-k 4 --overwrite -o DISK/p.npy", "p.npy", 0),
@@ -123,6 +126,7 @@ def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, stopped):
     colours = pictures_of([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]], [8, 4, 2, 2])
     if what == "palette":  # clustering all horses takes long
         monkeypatch.setattr(Choice, "load", lambda choice: ((colours, None), (colours, None)))
+    name = name.replace("FOLDER", tmp_path.name)
     old = folder / name
     old.parent.mkdir(exist_ok=True)
     old.write_bytes(b"what was here before")
@@ -136,7 +140,7 @@ def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, stopped):
     assert named in error or room < 4096 and str(tmp_path) in error  # the folder itself was tried before
     assert old.read_bytes() == b"what was here before"
     assert contents_of(folder).keys() <= {name, "x.pkl", "x.json", "act7/input.png", "act7/input_grey.png",
-                                       "act7/CNN_prediction.png"}
+                                          f"act7/{tmp_path.name}_weights_prediction.png"}
 
 
 def test_no_room_for_a_sidecar(disk):
@@ -260,7 +264,7 @@ def test_nothing_is_written_in_the_repository(closed, capsys):
         pytest.skip("these tests may write there: run them as root, or from somebody else's clone")
     argv = "--valid --checkpoint CLOSED/open/weights.pkl --holdout 20 --outdir CLOSED/open --metrics CLOSED/open/m.json"
     assert colourization.main(argv.replace("CLOSED", str(closed)).split()) == 0
-    assert {path.name for path in (closed / "open").iterdir()} == {"weights.pkl", "eval_CNN.png", "m.json"}
+    assert {path.name for path in (closed / "open").iterdir()} == {"weights.pkl", "eval_open_weights.png", "m.json"}
 
 
 def test_a_download_that_may_not_be_written(server, closed):

@@ -14,7 +14,7 @@ from tests.helpers import shell
 def test_started_from_another_folder(tree, tmp_path):
     done = shell(f"python '{tree}/colourization.py' --valid --model UNet --holdout 20 --outdir out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "eval_UNet.png").exists()
+    assert (tmp_path / "out" / "eval_weights_unet_k3_f32.png").exists()
 
 
 @pytest.mark.parametrize("environment", [
@@ -29,7 +29,7 @@ def test_surroundings(tree, tmp_path, environment):
     changed = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
     done = subprocess.run(command, cwd=tmp_path, env=changed, capture_output=True, timeout=300)
     assert done.returncode == 0 and done.stderr == b"", done.stderr
-    assert (tmp_path / "öut é" / "eval_CNN.png").exists()
+    assert (tmp_path / "öut é" / "eval_größe 16.png").exists()
     assert len(json.loads((tmp_path / "scores ü.json").read_text())) == 5
 
 
