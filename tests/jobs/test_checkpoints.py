@@ -37,7 +37,7 @@ def same_outputs(network: nn.Module, other: nn.Module) -> bool:
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     assert not network.training and not other.training
     # Both in the same memory layout, because the library adds in another order in another layout.
-    return torch.equal(network(x), other.to(memory_format=torch.channels_last)(x))
+    return torch.equal(network(x), other.to(memory_format=torch.contiguous_format)(x))
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_cnn_weights_without_sidecar_as_unet_and_the_reverse(file):
         torch.save(state(model), file)
         with pytest.raises(UserError) as error:
             load_network(file, MODELS, model=other)
-        assert other in one_line(error) and model.removeprefix("D") in one_line(error).partition("shapes")[2]
+        assert f"your {other} does not fit" in one_line(error) and "--model" in one_line(error)
 
 
 # Saving, and the sidecar
