@@ -187,11 +187,12 @@ def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colour
     Regression is the task of the ``regressors``, classification that of the ``classifiers``: with the palette at
     ``colours`` or the one that the sidecar names.
     """
-    # Without a sidecar, the number of outputs tells a RegressionCNN from a CNN, which has the same layers.
-    first, second = regressors, classifiers
-    if _sizes_of(*load(path, quiet=True), path)[2] != Regression.num_outputs:
-        first, second = classifiers, regressors
-    network, architecture, sidecar = load_network(path, {**first, **second}, **sizes)
+    weights, sidecar = load(path, quiet=True)
+    networks = {**classifiers, **regressors}
+    if not (sidecar.get("model") or sizes.get("model")):  # a RegressionCNN and a CNN have the same layers
+        outputs_rgb = _sizes_of(weights, sidecar, path)[2] == Regression.num_outputs
+        networks = regressors if outputs_rgb else classifiers
+    network, architecture, sidecar = load_network(path, networks, **sizes)
     if architecture.model in regressors:
         task = Regression(decoding.keep_grey)
     else:

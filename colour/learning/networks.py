@@ -50,8 +50,8 @@ def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Modul
         output = network(picture)
     except RuntimeError as error:
         where = f", in or after {layers[ran[-1]]}" if ran else ""
-        raise UserError(f"{name} cannot take a picture of {side}x{side} pixels ({brief(error)}{where}): "
-                        "correct its layers, or give the class the attribute `multiple` that its sides need") from error
+        raise UserError(f"{name}.forward fails for a picture of {side}x{side} pixels{where} ({brief(error)}): correct "
+                        "its layers, or give the class the attribute `multiple` that the sides must be") from error
     finally:
         network.train(was_training)
         for hook in hooks:

@@ -25,7 +25,7 @@ from colour.learning.training import Recipe, example_state
 from colour.palette import DEFAULT, Palette
 from colour.system.cli import UserError
 from colour.system.files import ROOT
-from colourization import CNN, MODELS
+from colourization import CNN, MODELS, MyConv2d
 from tests.helpers import NETWORKS, contents_of, make_network, one_line, same, saved, state
 from tests.old_weights import COUNTERS, Python2Pickler, pytorch03
 
@@ -241,6 +241,31 @@ def test_what_is_saved_comes_back_bit_for_bit(model, file):
     network, architecture, sidecar = load_network(file, NETWORKS)
     assert sidecar["model"] == architecture.model == model and same_outputs(network, original)
     assert same(torch.load(file, weights_only=True), before), "others cannot load it as a plain state dict"
+
+class Half(CNN):
+    """A student's: upconv1 has half of its channels."""
+
+    def __init__(self, kernel, num_filters, num_colours):
+        super().__init__(kernel, num_filters, num_colours)
+        self.upconv1[0] = MyConv2d(num_filters, num_filters, kernel)
+
+
+class Unwritten:
+    def __init__(self, *_):
+        raise NotImplementedError("question C is not done yet")
+
+
+@pytest.mark.parametrize("with_sidecar", [True, False])
+def test_a_message_is_about_the_network_that_was_asked_for(with_sidecar, file, refused_untouched, monkeypatch):
+    for name, network in {"CNN": Half, "UNet": Unwritten, "DUNet": Unwritten}.items():
+        monkeypatch.setitem(MODELS, name, network)
+    checkpoints.save(file, state("CNN"), {"model": "CNN"})
+    if not with_sidecar:
+        checkpoints.sidecar_path(file).unlink()
+    for main, job in (colourization.main, "--valid"), (activations.main, "7"):
+        for flags in [], ["--model", "CNN"]:
+            assert (f"your CNN does not fit {file}: upconv1.0.weight is (4, 4, 3, 3), should be (4, 8, 3, 3): correct "
+                    "CNN") in refused_untouched(main, job, "--checkpoint", file, *flags)
 
 
 def test_two_files_never_share_a_sidecar_or_a_state():

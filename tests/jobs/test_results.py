@@ -8,9 +8,15 @@ import pytest
 import torch
 
 import colourization
+from colour.data.datasets import category_name
+from colour.jobs import checkpoints
 from colour.learning import pictures
+from colour.learning.task import Classification
+from colour.palette import Palette
 from colourization import CNN
-from tests.helpers import contents_of
+from tests.helpers import contents_of, state
+
+TASK = Classification(Palette.load())
 
 
 @pytest.mark.parametrize("decode", ["argmax", "mean", "annealed"])
@@ -39,6 +45,29 @@ def test_the_comparison_takes_regression_too(run, tmp_path, small_unet):
     assert {str(small_unet), str(files[2]), "regression"} < rows.keys()
     assert "acc" not in rows["regression"] and "acc" in rows[str(small_unet)]
     assert (tmp_path / "compare.png").exists()
+
+
+def test_weights_that_score_otherwise_than_their_sidecar_says(run, tmp_path, few_files):
+    """A student's network may fit the weights and compute something else."""
+    file, weights = tmp_path / "net.pkl", state("UNet")
+    where = "--data", few_files, "--outdir", tmp_path
+    sidecar = {"model": "UNet", "category": category_name("horse", few_files), "holdout": None}
+    checkpoints.save(file, weights, sidecar)
+    assert run(colourization.main, "--valid", "--checkpoint", file, *where, "--metrics", tmp_path / "m.json")[0] == 0
+    validation = json.loads((tmp_path / "m.json").read_text())["net"]
+    for factor, change, warned in (1, {}, False), (1.1, {}, True), (1.1, {"holdout": 1}, False):
+        stated = {**validation, "loss": factor * validation["loss"]}
+        checkpoints.save(file, weights, {**sidecar, "validation": stated, **change})
+        for job in ["--valid", "--checkpoint"], ["--compare"]:
+            status, _, error = run(colourization.main, *job, file, *where)
+            assert status == 0 and (error != "") == warned
+            if warned:
+                said, of_sidecar = error.split(", but its sidecar says ")
+                assert said == f"warning: {file} scores {TASK.summary(validation)}"
+                assert of_sidecar.startswith(f"{TASK.summary(stated)}: ") and error.count("\n") == 1
+    for validation in [], {"loss": "x"}, {"loss": 1}, {"loss": 10**400, "acc": 0}:  # from strangers
+        checkpoints.save(file, weights, {**sidecar, "validation": validation})
+        assert run(colourization.main, "--compare", file, *where)[2] == ""
 
 
 def test_a_set_of_constant_pictures_is_scored_without_a_warning(run, tmp_path, monkeypatch):

@@ -41,13 +41,21 @@ class Stem(nn.Module):
         return self.answer(torch.cat([self.stem(x), x], dim=1))
 
 
+class ViewedConv2d(MyConv2d):
+    """The filter is handled as in 2018, which needs parameters that lie in memory in their written order."""
+
+    def forward(self, x):
+        weight = torch.kron(self.weight.view(len(self.weight), -1), torch.ones(1, 1)).view(self.weight.shape)
+        return nn.functional.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+
+
 class HeadFirst(nn.Module):
     """The layer that makes the output is registered before the others."""
 
     def __init__(self, kernel, num_filters, num_colours):
         super().__init__()
-        self.head = MyConv2d(num_filters, num_colours, 1)
-        self.body = nn.Sequential(MyConv2d(1, num_filters, kernel), nn.ReLU())
+        self.head = ViewedConv2d(num_filters, num_colours, 1)
+        self.body = nn.Sequential(ViewedConv2d(1, num_filters, kernel), ViewedConv2d(num_filters, num_filters, kernel))
 
     def forward(self, x):
         return self.head(self.body(x))
@@ -105,8 +113,14 @@ def test_a_wrong_output_is_named(output, found):
     assert found in one_line(error) and "(1, 5, 4, 4)" in one_line(error) and "Wrong.forward" in one_line(error)
 
 
+@pytest.mark.parametrize("output", [torch.detach, torch.zeros_like])
+def test_an_output_that_cannot_be_trained_is_named(output):
+    with pytest.raises(UserError, match="Wrong.forward returns .* cut off"):
+        output_layer(Wrong(output), 5)
+
+
 def test_a_network_that_cannot_take_a_picture():
-    with pytest.raises(UserError, match="Wrong cannot take a picture of 4x4 pixels"):
+    with pytest.raises(UserError, match="Wrong.forward fails for a picture of 4x4 pixels, in or after output "):
         output_layer(Wrong(nn.Conv2d(7, 5, 1)), 5)
 
 
