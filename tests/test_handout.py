@@ -1,6 +1,7 @@
 """The hand-out and the autograder bundle: made, opened as a student would, solved, marked."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,14 +13,19 @@ from tests import forking
 from tests.assignment import handout
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The hand-out, as ``main`` writes it; it proves itself there."""
+    """The hand-out, as ``main`` writes it after its proofs; what the checker gives in it is seen below."""
     folder = tmp_path_factory.mktemp("handout") / "assignment2"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handout, "run", lambda folder, *words: forking.run(words, folder))
+        patch.setattr(handout, "run", run)
+        patch.setattr(handout, "points", lambda *_: [0, handout.full_points()])
         handout.main([str(folder)])
     return folder
+
+
+def run(folder, *words):
+    return forking.run([str(word) for word in words], folder)
 
 
 def test_only_what_students_need(made):
@@ -51,15 +57,25 @@ def test_bodies_are_gone(made):
     assert check.returncode == 0, check.stdout
 
 
-def test_a_leak_is_found(made, tmp_path):
+LEAKS = {  # a file, what is added to it, and what is found
+    "README.md": ("1x32x32   fx16x16       2fx8x8", "A.1: 2fx8x8"),
+    "activations.py": ("'The mean has the least squared error.'", "A.2: least squared error"),
+    "colour/note.txt": ("    spread[:, :, ::step, ::step] = self.weight",
+                        "spread[:, :, ::step, ::step] = self.weight"),
+    "colourization.py": ("class ResUNet(UNet):\n    def forward(self, x):\n        down1 = self.downconv1(x)",
+                         "down1 = self.downconv1(x)"),
+    "tests/assignment/checks.py": ("'has 86,352 weights and biases'", "D.2: 86,352"),
+    "weights/cnn_k3_f32.json": ("0.863521 1.86352", None)}
+
+
+def test_leaks_are_found(made, tmp_path):
     _, taken = handout.blanked((ROOT / "colourization.py").read_text())
-    assert handout.leaks(made, taken) == []
-    for line in "spread[:, :, ::step, ::step] = self.weight", "up1 = self.upconv1(torch.cat([middle, down2], dim=1))":
-        assert any(line in one for one in taken)
-        note = made / "colour" / "note.txt"
-        note.write_text(f"a note\n    {line}\n")
-        assert handout.leaks(made, taken) == [f"colour/note.txt: {line}"]
-        note.unlink()
+    shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("*.pkl", "*.npz"))
+    for place, (text, _) in LEAKS.items():
+        with open(tmp_path / "copy" / place, "a") as file:
+            file.write(f"\n\n{text}\n")
+    assert handout.leaks(tmp_path / "copy", taken) == [f"{place}: {found}" for place, (_, found) in LEAKS.items()
+                                                       if found]
 
 
 SOURCE = """
@@ -112,7 +128,7 @@ print(CNN)
 
 
 def test_student_solves_it(made):
-    """Question after question: a network works before the next is begun."""
+    """Question after question: a message speaks of the one that was asked for, and in the end all is scored."""
     solution = {node.name: ast.get_source_segment(text, node) for text in [(ROOT / "colourization.py").read_text()]
                 for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     path = made / "colourization.py"
@@ -120,22 +136,26 @@ def test_student_solves_it(made):
     helpers = "\n\n\n".join(solution[name] for name in solution if f"class {name}" not in handed_out
                             and f"def {name}" not in handed_out)
     try:
-        for name, model, status in ("CNN", "UNet", 2), ("UNet", "UNet", 0), ("MyDilatedConv2d", "DUNet", 0):
+        for name, model, undone in ("CNN", "UNet", "C"), ("UNet", "DUNet", "G"), ("MyDilatedConv2d", "", ""):
             text = path.read_text()
             blank = next(ast.get_source_segment(text, node) for node in ast.parse(text).body
                          if getattr(node, "name", "") == name)
             path.write_text(text.replace(blank, (f"{helpers}\n\n\n" if name == "CNN" else "") + solution[name]))
-            done = forking.run(["colourization.py", "--model", model, "--valid", "--holdout", "100"], made)
-            assert done.returncode == status, done.stderr
-            if status == 0:
-                assert "Val Acc" in done.stdout
-            else:
-                assert done.stdout == "" and done.stderr.startswith("error: question C is not done yet")
-                assert done.stderr.count("\n") == 1
-        done = forking.run(["-m", "pytest", "-p", "no:cacheprovider", "tests/assignment", "-k", "B-conv or G-"], made)
-        assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout
+            if undone:
+                done = run(made, "colourization.py", "--valid", "--model", model)
+                assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+                assert done.stderr.startswith(f"error: question {undone} is not done yet")
+        weights = [f"weights/{stem}_k3_f16.pkl" for stem in ("cnn", "unet", "dunet")]
+        done = run(made, "colourization.py", "--holdout", "100", "--compare", *weights)
+        assert done.returncode == 0 and "dunet_k3_f16 " in done.stdout and done.stderr == ""
     finally:
         path.write_text(handed_out)
+
+
+def test_the_hand_out_earns_nothing(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(handout, "run", run)
+    shutil.copy(made / "colourization.py", tmp_path / "copy.py")
+    assert handout.points(made, made / "colourization.py", tmp_path / "copy.py") == [0, 0]
 
 
 def test_archive_holds_one_folder(tmp_path, monkeypatch):
@@ -146,11 +166,14 @@ def test_archive_holds_one_folder(tmp_path, monkeypatch):
         assert b"question B" in archive.read("a2/colourization.py")
 
 
-def test_autograder_bundle(tmp_path):
+def test_autograder_bundle(made, tmp_path):
+    """It gives a solution full points, in a folder like Gradescope's."""
     handout.main(["--autograder", str(tmp_path / "autograder.zip")])
     with zipfile.ZipFile(tmp_path / "autograder.zip") as archive:
-        names = {name.split("/")[0] for name in archive.namelist()}
-    assert {"setup.sh", "run_autograder"} <= names and not {"colourization.py", "activations.py", "README.md"} & names
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+    own = {"setup.sh", "run_autograder"}
+    assert own <= names and not {"colourization.py", "activations.py", "README.md"} & names
+    assert all((made / name).is_file() for name in names - own)  # so the checker has all it needs in the hand-out, too
 
 
 @pytest.mark.parametrize("arguments, said", [

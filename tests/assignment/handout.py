@@ -1,7 +1,7 @@
 """Write what students get, or what Gradescope gets, and try it before it appears.
 
-    python -m tests.assignment.handout DEST                   # a new folder, or a .zip
-    python -m tests.assignment.handout --autograder FILE.zip
+    python -m tests.assignment.handout handout.zip                 # or a new folder, for GitHub Classroom
+    python -m tests.assignment.handout --autograder autograder.zip
 
 The hand-out is this project without its history, tests and write-up. In its colourization.py the bodies that students
 have to write are gone, and with them what only they used; they are found by the names of their classes.
@@ -22,6 +22,9 @@ from colour.system.files import ROOT
 HERE = Path(__file__).resolve().parent
 QUESTIONS = {"CNN": "B", "UNet": "C", "MyDilatedConv2d": "G"}
 GIVEN = {"MyDilatedConv2d": ["__init__"]}  # methods that students get
+CLASSES = {"MyConv2d", "DilatedUNet", *QUESTIONS}  # of colourization.py that students get, whole or in part
+WRITTEN = {  # what would answer a question of the sheet that is answered in writing
+    "A.1": r"2f ?x ?8 ?x ?8", "A.2": r"gives brown|least squared error", "D.2": r"(?<![\d.])(86,?352|111,?912)(?!\d)"}
 RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/**/*.py",
         "colour/*.npy", "data/cifar10_horses.npz"]
 CHECKER = ["tests/__init__.py", *(f"tests/assignment/{path.name}" for path in sorted(HERE.glob("*.py"))
@@ -36,7 +39,9 @@ apt-get update
 apt-get install -y python3 python3-venv
 cd "$(dirname "$0")"
 python3 -m venv venv
-venv/bin/pip install --no-cache-dir -r requirements.txt
+venv/bin/pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
+grep -v -e ruff -e xdist requirements.txt > needed.txt
+venv/bin/pip install --no-cache-dir -r needed.txt
 """
 RUN_AUTOGRADER = """#!/usr/bin/env bash
 # Gradescope runs this for each submission, as /autograder/run_autograder.
@@ -174,25 +179,38 @@ def full_points() -> float:
 
 
 def leaks(folder: Path, taken: list[str]) -> list[str]:
-    """Find the lines of ``taken`` in files, but for those of the given classes and a bare ``return name``."""
-    given = (folder / "colour_regression.py").read_text() + (folder / "colourization.py").read_text()
-    known = {line.strip() for line in given.splitlines()}
+    """Find answers, and lines of ``taken`` but for those of the given classes and a bare ``return name``, in texts."""
+    source = (folder / "colourization.py").read_text()
+    given = [ast.get_source_segment(source, node) for node in ast.parse(source).body
+             if not isinstance(node, ast.ClassDef) or node.name in CLASSES]
+    given.append((folder / "colour_regression.py").read_text())
+    known = {line.strip() for text in given for line in text.splitlines()}
     wanted = {line.strip() for line in taken if not re.fullmatch(r"\W*|\s*return \w+", line)} - known
     found = []
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        text = file.read_bytes()
-        found += [f"{file.relative_to(folder)}: {line}" for line in sorted(wanted) if line.encode() in text
-                  and re.search(rb"^\W*" + re.escape(line.encode()) + rb"\W*$", text, re.MULTILINE)]
+        try:
+            text, name = file.read_text(), file.relative_to(folder)
+        except UnicodeDecodeError:
+            continue
+        found += [f"{name}: {line}" for line in sorted(wanted) if line in text
+                  and re.search(r"^\W*" + re.escape(line) + r"\W*$", text, re.MULTILINE)]
+        found += [f"{name}: {answer}" for answer in answers(text)]
     return found
+
+
+def answers(text: str) -> list[str]:
+    """Find what answers a question that is to be answered in writing."""
+    return [f"{question}: {match[0]}" for question, pattern in WRITTEN.items() if (match := re.search(pattern, text))]
 
 
 def prove_handout(folder: Path, taken: list[str]) -> None:
     """Use the hand-out as a student would. Writes into ``folder``."""
-    expect("no line of a solution is in any file", not (found := leaks(folder, taken)), found[:3])
+    expect("no line of a solution and no answer is in any file", not (found := leaks(folder, taken)), found[:3])
     for line in ("load_data.py", "colour_regression.py",
                  "activations.py 7 --checkpoint weights/regression_cnn_k3_f32.pkl"):
         done = run(folder, *line.split())
-        expect(f"python {line}", done.returncode == 0, done.stderr[-300:])
+        expect(f"python {line} works and gives no answer", done.returncode == 0 and not answers(done.stdout),
+               f"{done.stderr[-300:]} {answers(done.stdout)}")
     said = run(folder, "colourization.py", "--valid").stderr
     expect("colourization.py --valid says what is to be done, in one line",
            said.startswith("error: question B is not done yet") and said.count("\n") == 1, said[-300:])
