@@ -107,6 +107,8 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
         if torchrun.rank() == 0 and len(history) >= recipe.epochs:
             print(f"{run.checkpoint} has already trained for {len(history)} epochs: {how_to_go_on(recipe)}",
                   file=sys.stderr)
+        elif torchrun.rank() == 0:
+            announce(network, train_set, len(history), recipe, run)
         try:
             for state in train(network, train_set, valid_set, recipe, task, start, stop, progress_bar):
                 history = state["history"]
@@ -201,8 +203,9 @@ def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
         return
     record, digits = state["history"][-1], task.digits
     accuracy = f", Val Acc: {record['val_acc']:.1%}" if "val_acc" in record else ""
+    left = time_left(record["seconds"] * (recipe.epochs - epoch))
     print(f"Epoch [{epoch}/{recipe.epochs}], Loss: {record['loss']:.{digits}f}, "
-          f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s", flush=True)
+          f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s{left}", flush=True)
 
 
 def draw_epoch(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, task: Task, run: Run,
@@ -290,3 +293,19 @@ def progress_bar(batches: Iterator, total: int):
     from tqdm import tqdm
 
     return tqdm(batches, "epoch", total, leave=False, disable=torchrun.rank() > 0 or None, unit="batch")
+
+
+def announce(network: nn.Module, train_set: PictureSet, done: int, recipe: Recipe, run: Run) -> None:
+    """Say on standard error what begins after ``done`` epochs."""
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    steps = math.ceil(len(train_set) / recipe.batch_size)
+    print(f"training a {run.architecture.model} of {parameters:,} parameters on {len(train_set):,} pictures: "
+          f"epochs {done + 1} to {recipe.epochs}, {steps} batches each; it saves to {display_path(run.checkpoint)}",
+          file=sys.stderr)
+
+
+def time_left(seconds: float) -> str:
+    """Return what ends the line of an epoch: nothing after the last one."""
+    if not seconds:
+        return ""
+    return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"

@@ -12,7 +12,7 @@ import torch
 import colour_regression
 import colourization
 from colour.jobs import checkpoints, runs
-from colour.jobs.runs import Run, requests_to_stop, train_and_save, training_lock
+from colour.jobs.runs import Run, requests_to_stop, time_left, train_and_save, training_lock
 from colour.learning import training
 from colour.learning.networks import Architecture
 from colour.learning.task import Classification, Regression
@@ -305,3 +305,9 @@ def test_a_bug_is_not_explained_away(error, few_horses, tmp_path, monkeypatch):
         train_and_save(CNN(3, 2, 24), few_horses, few_horses, replace(Recipe(), precision="fp32"),
                        Classification(Palette.load()), run)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seconds, said", [(0, ""), (0.3, ", 0 s left"), (89, ", 89 s left"), (90, ", 2 min left"),
+                                           (7000, ", 117 min left")])
+def test_time_that_is_left(seconds, said):
+    assert time_left(seconds) == said
