@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from colour.system.cli import UserError, brief
+from colour.system.cli import UserError, brief, out_of_memory
 
 MODEL, KERNEL, NUM_FILTERS = "CNN", 3, 32  # the assignment's defaults
 
@@ -51,6 +51,8 @@ def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Modul
     except NotImplementedError:  # a student has yet to write it
         raise
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         where = f", in or after {layers[ran[-1]]}" if ran else ""
         raise UserError(f"{name}.forward fails for a picture of {side}x{side} pixels{where} ({brief(error)}): correct "
                         "its layers, or give the class the attribute `multiple` that the sides must be") from error

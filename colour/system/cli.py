@@ -3,11 +3,13 @@
 import argparse
 import functools
 import os
+import re
+import shutil
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -29,19 +31,19 @@ def brief(error: Exception) -> str:
     return one_line(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
+def _text(value: str) -> str:
+    """Return the value of a flag with ~ expanded, which shells leave as it is in ``--outdir=~/x``."""
+    if not value:  # as an unset variable of the shell is
+        raise argparse.ArgumentTypeError("it is empty: give it a value, or leave it out")
+    return os.path.expanduser(value)
+
+
 class Parser(argparse.ArgumentParser):
     """Parse arguments; show defaults in the help and report a mistake in one line."""
 
     def __init__(self, **kwargs):
         super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
-
-    def parse_args(self, *args):
-        """Parse, and refuse empty values, which an unset variable of the shell leaves."""
-        parsed = super().parse_args(*args)
-        for name, value in vars(parsed).items():
-            if "" in (value if isinstance(value, (list, tuple)) else [value]):
-                self.error(f"--{name} is empty: give it a value, or leave it out")
-        return parsed
+        self.register("type", None, _text)  # of flags without another type
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {one_line(message)} (see {self.prog} --help)\n")
@@ -89,50 +91,68 @@ class _Stream:
                 warn(f"{self._stream.name}: {error.strerror}; the output is lost")
 
 
+def progress(things: Iterable, total: int, what: str, unit: str, hidden: bool = False):
+    """Return ``things`` with a bar on standard error, if that is a terminal, of how many were taken."""
+    from tqdm import tqdm
+
+    columns, rows = shutil.get_terminal_size()  # not 0, as some terminals say, for which tqdm shows nothing
+    return tqdm(things, what, total, leave=False, disable=hidden or None, ncols=columns - 1, nrows=rows - 1, unit=unit)
+
+
 def exit_on_interrupt() -> None:
-    """Let Ctrl-C end the process at once with status 130, until ``command`` takes over.
+    """Let Ctrl-C end the process at once, until ``command`` takes over.
 
     Scripts call this before they import PyTorch, which takes seconds and answers Ctrl-C with a traceback.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-        signal.signal(signal.SIGINT, _exit)
-
-
-def _exit(number, frame) -> NoReturn:
-    with suppress(OSError):
-        os.write(2, b"interrupted\n")
-    os._exit(130)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and not hasattr(sys, "ps1"):  # nor in a notebook
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def command(main: Callable[..., int | None]) -> Callable[..., int]:
     """Decorate a script's ``main(argv=None)``: a ``UserError`` or failing file operation ends in one line and status 2.
 
-    With COLOUR_TRACEBACK=1 in the environment, the traceback behind that line is printed before it. Ctrl-C exits with
-    130. A standard stream that is closed, full or not read to its end changes nothing.
+    With COLOUR_TRACEBACK=1 in the environment, the traceback behind that line is printed before it. Ctrl-C, or
+    ``KeyboardInterrupt(message, number)``, ends the process by its signal, so that a shell's loop ends, too; in a
+    notebook, only the cell. A standard stream that is closed, full or not read to its end changes nothing.
     """
 
     @functools.wraps(main)
     def run(argv=None):
-        if signal.getsignal(signal.SIGINT) is _exit:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _open_missing_streams()
         out, err = (_Stream(stream or open(os.devnull, "w")) for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
         for stream in out, err:  # a terminal that cannot show a letter shows its code
             if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
+        denormals = sys.float_info.min / 2 > 0  # not if they count as 0 already, as pick_device has it
         with redirect_stdout(out), redirect_stderr(err):
             try:
                 return main(argv) or 0
-            except (UserError, OSError, NotImplementedError) as error:  # the last: what a student has yet to write
+            except KeyboardInterrupt as stop:
+                message, number = stop.args or ("interrupted", signal.SIGINT)
+                print(message, file=sys.stderr)
+            except Exception as error:
+                # NotImplementedError: what a student has yet to write
+                if not (isinstance(error, (UserError, OSError, NotImplementedError)) or out_of_memory(error)):
+                    raise
                 print_error(error)
                 raise SystemExit(2) from None
-            except KeyboardInterrupt:
-                print("interrupted", file=sys.stderr)
-                raise SystemExit(130) from None
             finally:
                 out.flush()
+                if denormals and "torch" in sys.modules:
+                    sys.modules["torch"].set_flush_denormal(False)
+        if not hasattr(sys, "ps1"):  # which notebooks and Python's prompt have
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        raise SystemExit(128 + number)
 
     return run
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Tell whether memory was not enough, for which PyTorch has errors of several kinds."""
+    return isinstance(error, MemoryError) or bool(re.search("(allocate|enough|out of) memory|bad.alloc", str(error)))
 
 
 def _open_missing_streams() -> None:
@@ -155,6 +175,8 @@ def print_error(error: Exception) -> None:
     show_traceback(error)
     file = getattr(error, "filename", None)
     message = f"{file}: {error.strerror}" if file else str(error)
+    if out_of_memory(error):
+        message = "there is not enough memory: give a smaller --batch_size, --num_filters or --size"
     print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
 
 

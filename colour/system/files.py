@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,18 +32,20 @@ def display_path(path: str | Path) -> Path:
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under ``path`` only when it is complete and on the disk.
 
-    It has a temporary name in the same folder, which is made if missing. If the block raises, ``path`` is what it was
-    before and the temporary file is gone; an ``OSError`` names ``path``.
+    It has a temporary name in the same folder, which is made if missing. A link stays a link, a file keeps its mode. If
+    the block raises, ``path`` is what it was before and the temporary file is gone; an ``OSError`` names ``path``.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
+            with suppress(OSError):  # a new file, or a drive without modes
+                shutil.copymode(target, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()

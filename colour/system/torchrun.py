@@ -8,6 +8,7 @@ so the result does not depend on the number of processes. In a single process no
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -50,7 +51,8 @@ def share() -> slice:
 def processes(device: torch.device) -> Iterator[None]:
     """Connect the processes of one training: by NCCL between GPUs, else by Gloo.
 
-    If one is lost, the others get a ``RuntimeError`` from their next exchange, or when ``torchrun`` sends SIGTERM.
+    If one is lost, the others get a ``RuntimeError`` from their next exchange, or when ``torchrun`` sends SIGTERM. Only
+    the first goes on after the block: the others exit.
     """
     if not launched():
         yield
@@ -66,6 +68,10 @@ def processes(device: torch.device) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
         distributed.destroy_process_group()
+    if rank():  # PyTorch sometimes aborts such a process at its end, upon which torchrun stops the first one, too
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def from_rank_zero(make: Callable):

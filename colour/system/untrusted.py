@@ -17,9 +17,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from colour.system.cli import UserError, brief, show_traceback
+from colour.system.cli import UserError, brief, out_of_memory, show_traceback
 
 MAX_TORCH_BYTES = 1 << 30  # the largest network here takes a few megabytes
+MAX_PICKLE_BYTES = 1 << 23  # of all that is no tensor, which takes Python a second a megabyte; an epoch takes 100 bytes
 
 
 @contextmanager
@@ -187,6 +188,9 @@ def load_torch(path: Path, what: str):
             # From memory, since PyTorch tries first whether a file is a tar archive, which older ones load unsafely.
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
+        claimed = re.search(r"allocate (\d+) bytes", str(error))
+        if out_of_memory(error) and not (claimed and int(claimed[1]) > size):
+            raise
         if named := re.search(r"GLOBAL (\S+) w", str(error)):
             raise UserError(f"{path} is refused: it holds more than numbers ({named[1][:80]!r}) and could run code; "
                             "weights are saved with torch.save(model.state_dict(), FILE)") from error
@@ -205,6 +209,8 @@ def _check_zip(data: bytes) -> None:
         records = archive.infolist()
         if sum(record.file_size for record in records) > len(data):
             raise ValueError("it unpacks to more than it holds")
+        if any(record.file_size > MAX_PICKLE_BYTES for record in records if record.filename.endswith("data.pkl")):
+            raise ValueError("it holds too many objects")
         if any(record.is_dir() or record.external_attr & 0x10 for record in records):  # 0x10 is MS-DOS's mark
             raise ValueError("a record is a folder")
         if len({record.filename.lower() for record in records}) < len(records):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from colour.system.cli import UserError, brief, command, one_line, warn
+from colour.system.cli import Parser, UserError, brief, command, exit_on_interrupt, one_line, progress, warn
 from colour.system.files import ROOT
 
 SCRIPT = '''
@@ -85,7 +85,7 @@ def test_interrupted_while_importing(script, tmp_path):
         (tmp_path / f"{library}.py").write_text("import pathlib, time\npathlib.Path('seen').touch()\ntime.sleep(60)")
     process = subprocess.Popen([sys.executable, ROOT / script], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
-    assert interrupted(process, tmp_path / "seen") == (130, "interrupted\n")
+    assert interrupted(process, tmp_path / "seen") == (-signal.SIGINT, "")
 
 
 def test_interrupted_at_work(tmp_path):
@@ -106,8 +106,41 @@ def test_interrupted_at_work(tmp_path):
         main()"""
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert interrupted(process, tmp_path / "seen") == (130, "interrupted\n")
+    assert interrupted(process, tmp_path / "seen") == (-signal.SIGINT, "interrupted\n")
     assert (tmp_path / "tidy").exists()
+
+
+def test_a_notebook_goes_on(monkeypatch, capsys):
+    """The cell ends, and denormal numbers count again."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+
+    @command
+    def main(argv):
+        torch.set_flush_denormal(True)
+        raise KeyboardInterrupt("saved", signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 143 and capsys.readouterr().err == "saved\n" and sys.float_info.min / 2 > 0
+    exit_on_interrupt()
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL
+
+
+def test_a_terminal_of_no_columns_shows_progress(monkeypatch):
+    pty = pytest.importorskip("pty")
+    terminal, end = pty.openpty()
+    with open(end, "w") as stderr, open(terminal, "rb"):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert list(progress("abc", 3, "letters", "letter")) == ["a", "b", "c"]
+        assert b"letters:   0%" in os.read(terminal, 1000)
+
+
+def test_home_folders(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = Parser()
+    parser.add_argument("--path", action="extend", nargs="+")
+    assert parser.parse_args(["--path=~/a", "--path", "~/b", "c~"]).path == ["/home/me/a", "/home/me/b", "c~"]
 
 
 def test_ignored_interrupt():
@@ -158,7 +191,11 @@ def test_no_control_characters(capsys):
 @pytest.mark.parametrize("error, line", [
     (UserError("it is wrong:\n mend it"), "error: it is wrong: mend it"),
     (FileNotFoundError(2, "No such file", "x.pkl"), "error: x.pkl: No such file"),
-    (NotImplementedError("question B is not done yet"), "error: question B is not done yet")])
+    (NotImplementedError("question B is not done yet"), "error: question B is not done yet"),
+    *((error, "error: there is not enough memory: give a smaller --batch_size, --num_filters or --size") for error in (
+        MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory"), OSError(12, "Cannot allocate memory")))])
 def test_one_line_and_status_two(error, line, monkeypatch, capsys):
     @command
     def main(argv):

@@ -23,6 +23,18 @@ def test_atomic_write(tmp_path):
     assert path.read_bytes() == b"complete" and os.listdir(path.parent) == ["file.txt"]
 
 
+def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path):
+    (tmp_path / "folder").mkdir()
+    file, link = tmp_path / "folder" / "file", tmp_path / "link"
+    file.touch()
+    file.chmod(0o664)
+    link.symlink_to("folder/file")
+    with atomic_write(link) as opened:
+        opened.write(b"new")
+    assert link.is_symlink() and file.read_bytes() == b"new" and file.stat().st_mode & 0o777 == 0o664
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link"] and os.listdir(tmp_path / "folder") == ["file"]
+
+
 def test_write_error_names_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError) as error, atomic_write(tmp_path / "file" / "in it"):

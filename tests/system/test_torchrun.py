@@ -6,6 +6,7 @@ import torch
 import colour_regression
 import colourization
 from colour.system import torchrun
+from colour.system.cli import UserError
 
 
 @pytest.fixture
@@ -28,6 +29,31 @@ def test_a_process_of_two_takes_every_second_picture(second_of_two, monkeypatch)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda pictures: pictures.add_(4))
     loss = torchrun.weighted(torch.tensor(1.0), torch.zeros(3, 1))
     assert loss / 2 == pytest.approx(3 / 7)
+
+
+def test_an_error_of_the_first_process_is_printed_once(second_of_two, monkeypatch):
+    answer = [None, UserError("it is wrong")]
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda mine: mine.__setitem__(slice(2), answer))
+    with pytest.raises(SystemExit) as end:
+        torchrun.from_rank_zero(pytest.fail)
+    assert end.value.code == 2
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError):
+        torchrun.from_rank_zero(lambda: None)
+
+
+def test_other_processes_than_the_first_exit_at_once(second_of_two, monkeypatch):
+    """PyTorch sometimes aborts them at their end, and with them the first."""
+    for name in "init_process_group", "destroy_process_group":
+        monkeypatch.setattr(torch.distributed, name, lambda *_: None)
+    ends = []
+    monkeypatch.setattr("os._exit", ends.append)
+    with torchrun.processes(torch.device("cpu")):
+        assert not ends
+    assert ends == [0]
+    with pytest.raises(UserError), torchrun.processes(torch.device("cpu")):
+        raise UserError("an error has another status")
+    assert ends == [0]
 
 
 def test_shared_batch_norm_equals_the_librarys(monkeypatch):

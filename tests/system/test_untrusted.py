@@ -7,13 +7,14 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 
 from colour.system.cli import UserError
 from colour.system.files import ROOT
-from colour.system.untrusted import load_numpy_pickle, parsing
+from colour.system.untrusted import load_numpy_pickle, load_torch, parsing
 from tests.old_palettes import array2, dtype2
 
 
@@ -108,3 +109,25 @@ def test_tracebacks_on_demand(traceback):
         assert "IndexError: list index out of range" in lines and "KeyError: 'no such key'" in lines
     else:
         assert not lines
+
+
+@pytest.mark.parametrize("claimed, raised", [(8, RuntimeError), (1 << 40, UserError)])
+def test_too_little_memory_is_no_damage(claimed, raised, tmp_path, monkeypatch):
+    """Unless it is for more than the file holds."""
+    torch = pytest.importorskip("torch")
+
+    def fail(*_, **__):
+        raise RuntimeError(f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {claimed} bytes.")
+
+    torch.save({}, tmp_path / "net.pkl")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(raised):
+        load_torch(tmp_path / "net.pkl", "weights")
+
+
+def test_a_file_of_countless_objects(tmp_path):
+    """PyTorch would read it for minutes."""
+    with zipfile.ZipFile(tmp_path / "net.pkl", "w") as archive:
+        archive.writestr("net/data.pkl", bytes(9 << 20))
+    with pytest.raises(UserError, match="too many objects"):
+        load_torch(tmp_path / "net.pkl", "weights")
