@@ -1,6 +1,7 @@
 """Score coloured pictures: figures over a whole set, and the table that shows them."""
 
 import math
+from collections import Counter
 
 import torch
 
@@ -20,8 +21,7 @@ class Scores:
     """Add up scores batch by batch, and divide once by what was seen."""
 
     def __init__(self):
-        self.pictures = self.values = self.labelled = self.hits = 0
-        self.sums = torch.zeros(4, dtype=torch.float64)  # two squared errors, two colourfulnesses
+        self.sums = Counter()
 
     @torch.no_grad()
     def add(self, prediction: torch.Tensor, truth: torch.Tensor, guess: torch.Tensor | None = None,
@@ -34,14 +34,13 @@ class Scores:
         if prediction.shape != truth.shape:
             raise ValueError(f"a prediction of shape {tuple(prediction.shape)} for {tuple(truth.shape)}")
         kept = keep_grey(prediction, grey_of(truth))
-        errors = [(picture - truth).square().sum(dim=(1, 2, 3)) for picture in (prediction, kept)]
-        each = torch.stack([*errors, colourfulness(prediction), colourfulness(truth)])
-        self.sums += each.cpu().double().sum(dim=1)
-        self.pictures += len(truth)
-        self.values += truth.numel()
+        each = {"error": (prediction - truth).square().sum(dim=(1, 2, 3)),
+                "colour_error": (kept - truth).square().sum(dim=(1, 2, 3)),
+                "colourfulness": colourfulness(prediction), "true_colourfulness": colourfulness(truth)}
+        self.sums.update({name: values.cpu().double().sum().item() for name, values in each.items()})
+        self.sums.update(pictures=len(truth), values=truth.numel())
         if guess is not None:
-            self.hits += int((guess == labels).sum())
-            self.labelled += labels.numel()
+            self.sums.update(hits=int((guess == labels).sum()), labelled=labels.numel())
 
     def result(self) -> dict[str, float]:
         """Return the figures of everything that was added (at least one picture), in all processes.
@@ -53,17 +52,16 @@ class Scores:
         - ``colourfulness``, ``true_colourfulness``: means over pictures.
 
         PSNR is -10 log10 of the mean squared error over all pixels and channels: the peak is 1, that is 256 / 256.
-        It is infinite where there is no error.
+        It is at most 100, also where there is no error, because JSON has no infinity.
         """
-        error, colour_error, predicted, true, pictures, values, hits, labelled = torchrun.total(
-            [*self.sums, self.pictures, self.values, self.hits, self.labelled])
-        return {**({"acc": hits / labelled} if labelled else {}),
-                "psnr": _psnr(error / values), "colour": _psnr(colour_error / values),
-                "colourfulness": predicted / pictures, "true_colourfulness": true / pictures}
+        sums = dict(zip(self.sums, torchrun.total(self.sums.values())))
+        return {**({"acc": sums["hits"] / sums["labelled"]} if "labelled" in sums else {}),
+                "psnr": _psnr(sums["error"] / sums["values"]), "colour": _psnr(sums["colour_error"] / sums["values"]),
+                **{name: sums[name] / sums["pictures"] for name in ("colourfulness", "true_colourfulness")}}
 
 
 def _psnr(mse: float) -> float:
-    return -10 * math.log10(mse) if mse else math.inf
+    return -10 * math.log10(max(mse, 1e-10))
 
 
 def colourfulness(rgb: torch.Tensor) -> torch.Tensor:
