@@ -5,10 +5,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from colour.learning.optimizers import OPTIMIZERS, SCHEDULES, wind_forward
 from colour.learning.pictures import PictureSet, minibatches
@@ -67,7 +68,7 @@ class Tally:
         return {name: float(value) for name, value in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        vars(self).update(state)
+        vars(self).update({name: float(value) for name, value in state.items()})
 
     def check(self, where: str) -> None:
         """Raise ``FloatingPointError`` if the loss is not finite; ``where`` ends its message."""
@@ -118,7 +119,7 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
     recipe = recipe.decided(device)
     steps = math.ceil(len(train_set) / recipe.batch_size)
     network.to(device)
-    optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.learn_rate, recipe.weight_decay)
+    optimizer = OPTIMIZERS[recipe.optimizer](network, **asdict(recipe))
     scheduler = SCHEDULES[recipe.schedule].make(optimizer, recipe.learn_rate, recipe.epochs * steps)
     history, done, tally = [], 0, Tally()
     if state is not None:
@@ -127,13 +128,8 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizer"]})
         history, done = list(state["history"]), state["done"]
         tally.load_state_dict(state["tally"])
-        wind_forward(scheduler, len(history) * steps + done)
+        wind_forward(scheduler, min(len(history), recipe.epochs) * steps + done)
     step = make_step(network, recipe, task)
-
-    def state_now():
-        return {"model": network.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": list(history),
-                "done": done, "tally": tally.state_dict()}
-
     for epoch in range(len(history), recipe.epochs):
         start = time.perf_counter()
         shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # it is cut to 32 bits
@@ -154,9 +150,15 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
             history.append({**tally.result(), **validate(network, valid_set, task, epoch),
                             "seconds": time.perf_counter() - start})
             done, tally = 0, Tally()
-        yield state_now()
+        yield state_of(network, optimizer, history, done, tally)
         if stop():
             return
+
+
+def state_of(network: nn.Module, optimizer: Optimizer, history: list[dict], done: int, tally: Tally) -> dict:
+    """Return the training state that ``train`` yields."""
+    return {"model": network.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": list(history),
+            "done": done, "tally": tally.state_dict()}
 
 
 def make_step(network: nn.Module, recipe: Recipe, task: Task) -> Callable:
@@ -195,7 +197,6 @@ def example_state(network: nn.Module, recipe: Recipe) -> dict:
     network = deepcopy(network)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.learn_rate, recipe.weight_decay)
+    optimizer = OPTIMIZERS[recipe.optimizer](network, **asdict(recipe))
     optimizer.step()
-    return {"model": network.state_dict(), "optimizer": optimizer.state_dict()["state"], "history": [], "done": 0,
-            "tally": Tally().state_dict()}
+    return state_of(network, optimizer, [], 0, Tally())
