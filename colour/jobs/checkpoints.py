@@ -24,6 +24,7 @@ PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f64_all.pkl"  # have seen more than 
 MAX_SIDECAR_BYTES = 1 << 25
 MAX_SIZE = 4096  # of the numbers that a sidecar states
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before each name
+FIGURES = {"loss", "acc", "val_loss", "val_acc", "val_colour", "seconds"}  # of an epoch
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -146,16 +147,16 @@ def _save_torch(path: str | Path, contents) -> None:
 
 
 def load_network(path: str | Path, networks: dict, task: Task | None = None, *, model: str | None = None,
-                 kernel: int | None = None,
-                 num_filters: int | None = None) -> tuple[nn.Module, Architecture, dict]:
+                 kernel: int | None = None, num_filters: int | None = None,
+                 loaded: tuple[dict, dict] | None = None) -> tuple[nn.Module, Architecture, dict]:
     """Return the network that the weights at ``path`` belong to (eval mode, CPU), its architecture and the sidecar.
 
     ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without one ({}),
     the flags say it, and what they leave out is guessed from the names and shapes in the file. Raises ``UserError``,
     which names the flag, if ``model``, ``kernel`` or ``num_filters`` is given and disagrees, or if the weights are not
-    for ``task``.
+    for ``task``. ``loaded`` is what ``load`` returned, if the file was read already.
     """
-    weights, sidecar = load(path)
+    weights, sidecar = loaded or load(path)
     found_kernel, found_filters, num_outputs = _sizes_of(weights, sidecar, path)
     sizes = kernel or found_kernel, num_filters or found_filters, num_outputs
     if task is not None:
@@ -187,12 +188,12 @@ def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colour
     Regression is the task of the ``regressors``, classification that of the ``classifiers``: with the palette at
     ``colours`` or the one that the sidecar names.
     """
-    weights, sidecar = load(path, quiet=True)
+    loaded = weights, sidecar = load(path)
     networks = {**classifiers, **regressors}
     if not (sidecar.get("model") or sizes.get("model")):  # a RegressionCNN and a CNN have the same layers
         outputs_rgb = _sizes_of(weights, sidecar, path)[2] == Regression.num_outputs
         networks = regressors if outputs_rgb else classifiers
-    network, architecture, sidecar = load_network(path, networks, **sizes)
+    network, architecture, sidecar = load_network(path, networks, loaded=loaded, **sizes)
     if architecture.model in regressors:
         task = Regression(decoding.keep_grey)
     else:
@@ -315,10 +316,10 @@ def check_state(path: str | Path, state: dict, expected: dict, epochs: int | Non
         fits = (all(_alike(state[name], expected[name]) for name in expected)
                 and 0 <= done < steps and (done == 0 or state["tally"]["pixels"] > 0)
                 and (epochs is None or len(history) * steps + done <= epochs * steps)
-                and all({"loss", "val_loss", "seconds"} <= record.keys() == history[0].keys()
-                        and all(isinstance(name, str) and _alike(value, 0.0) for name, value in record.items())
+                and all({"loss", "val_loss", "seconds"} <= record.keys() == history[0].keys() <= FIGURES
+                        and all(type(value) in (int, float) and math.isfinite(value) for value in record.values())
                         for record in history))
-    except (AttributeError, KeyError, TypeError):  # something is missing or of another type
+    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError):  # missing, or of another type
         fits = False
     if not fits:
         raise _no_state(path)

@@ -48,11 +48,11 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
                        help="resume the training of --checkpoint, or start it if there is none")
     group.add_argument("--overwrite", action="store_true", help="replace an existing --checkpoint")
     group.add_argument("--init", metavar="FILE", help="start from these weights instead of random ones")
-    group.add_argument("--augment", type=_augmentations, default=Recipe.augment, metavar="LIST",
+    group.add_argument("--augment", type=_augmentations, action="extend", default=[], metavar="LIST",
                        help=f"any of {','.join(augment.NAMES)}: flips, and shifts by up to {augment.MAX_SHIFT} pixels "
                             "(default: none)")
     group.add_argument("--optimizer", choices=list(OPTIMIZERS), default=Recipe.optimizer,
-                       help="muon needs fewer epochs, at --learn_rate 0.03 to 0.08")
+                       help="; ".join(f"{name}: {make.__doc__}" for name, make in OPTIMIZERS.items()))
     group.add_argument("--schedule", choices=list(SCHEDULES), default=Recipe.schedule,
                        help="how the learning rate changes during training")
     group.add_argument("--weight_decay", type=number(float, 0, 1e6), default=Recipe.weight_decay, metavar="W",
@@ -67,7 +67,8 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the hyperparameters, each of which is a flag of its name; one without a flag keeps its default."""
-    return Recipe(**{field.name: getattr(args, field.name) for field in fields(Recipe) if hasattr(args, field.name)})
+    given = {field.name: getattr(args, field.name) for field in fields(Recipe) if hasattr(args, field.name)}
+    return Recipe(**{**given, "augment": tuple(args.augment)})
 
 
 def add_data_flags(parser: Parser) -> None:
@@ -92,13 +93,13 @@ def add_decoding_flags(group) -> None:
                             + " (default: argmax, and annealed with --image)")
     group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
                        help="of --decode annealed: near 0 it acts like argmax, 1 is the mean")
-    group.add_argument("--compare", nargs="+", metavar="FILE",
+    group.add_argument("--compare", nargs="+", action="extend", metavar="FILE",
                        help="draw and score several weight files on the same horses, regression included")
 
 
 def add_photo_flags(parser: Parser) -> None:
     group = parser.add_argument_group("your own photos")
-    group.add_argument("--image", nargs="+", metavar="FILE_OR_DIR",
+    group.add_argument("--image", nargs="+", action="extend", metavar="FILE_OR_DIR",
                        help="colour these photos, and those in these folders, with the weights of --checkpoint")
     # The default was chosen on 12 photographs, by writeup.closer_than_grey and by eye: at 32 fewer of them are closer
     # to the truth than their grey is, and from 64 on areas break up into patches of different colours.
@@ -121,8 +122,8 @@ def chosen_job(given: dict[str, object], default: str) -> str:
     return job
 
 
-def _augmentations(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
+def _augmentations(text: str) -> list[str]:
+    names = text.split(",")
     for name in names:
         if name not in augment.NAMES:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {','.join(augment.NAMES)}")

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,11 +30,11 @@ from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Task
 from colour.learning.training import Recipe, example_state, train
 from colour.system import torchrun
-from colour.system.cli import UserError, folder_for
+from colour.system.cli import UserError, folder_for, out_of_memory, progress
 from colour.system.devices import use_threads
 from colour.system.files import display_path, locked, sha256
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
 def command_line(script: str, argv: list[str] | None) -> str:
@@ -58,6 +59,10 @@ class Run:
     plot: bool = False
 
     @property
+    def name(self) -> str:
+        return self.checkpoint.name.removesuffix(".pkl")
+
+    @property
     def how_to_resume(self) -> str:
         return f"the same command with --resume goes on from {self.checkpoint}"
 
@@ -76,6 +81,7 @@ class Run:
 def train_from_flags(args: argparse.Namespace, networks: dict, task: Task, device: torch.device, command: str,
                      **sizes) -> None:
     """Run the training that the flags of either script describe; ``sizes`` are those of ``start_network``."""
+    os.environ.setdefault("USERNAME", "user")  # PyTorch 2.12 asks for a name, and a container's user may have none
     train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
     network, architecture = checkpoints.start_network(networks, task, args.init, args.seed, **sizes)
     run = Run(architecture, category_name(args.category, args.data), train_set.sha256(),
@@ -94,46 +100,37 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
     device = train_set.images.device
     with ExitStack() as cleanup:
         cleanup.enter_context(torchrun.processes(device))
-
-        def begin_alone():
-            folder_for(run.outdir, "--outdir")
-            cleanup.enter_context(training_lock(run.checkpoint))
-            return begin(network, recipe, task, run, train_set)
-
-        start, recipe = torchrun.from_rank_zero(begin_alone)
+        torchrun.from_rank_zero(lambda: cleanup.enter_context(training_lock(run.checkpoint)))
+        start, recipe = torchrun.from_rank_zero(lambda: begin(network, recipe, task, run, train_set))
         # Several processes would have to agree on where to stop: so they stop at once and lose the unfinished epoch.
         stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
         state, history = start, start["history"] if start else []
         if torchrun.rank() == 0 and len(history) >= recipe.epochs:
-            print(f"{run.checkpoint} has already trained for {len(history)} epochs: {how_to_go_on(recipe)}",
+            fixed = SCHEDULES[recipe.schedule].needs_epochs
+            remedy = "start from its weights with --init, as its schedule ends there" if fixed else "raise --epochs"
+            print(f"{run.checkpoint} has already trained for {len(history)} epochs: to train longer, {remedy}",
                   file=sys.stderr)
         elif torchrun.rank() == 0:
             announce(network, train_set, len(history), recipe, run)
         try:
-            for state in train(network, train_set, valid_set, recipe, task, start, stop, progress_bar):
+            bar = partial(progress, what="epoch", unit="batch", hidden=torchrun.rank() > 0)
+            for state in train(network, train_set, valid_set, recipe, task, start, stop, bar):
                 history = state["history"]
                 if torchrun.rank() == 0:
                     save(state, recipe, task, run)
-                    report_epoch(state, recipe, task, run)
-                    if run.plot and not state["done"]:
-                        draw_epoch(network, train_set, valid_set, task, run, len(history))
+                    if not state["done"]:  # else it is interrupted
+                        report_epoch(history, recipe, task)
+                        if run.plot:
+                            draw_epoch(network, train_set, valid_set, task, run, len(history))
         except (KeyboardInterrupt, FloatingPointError, RuntimeError) as error:
             if explanation := explained(error, len(history), recipe, run):
                 raise explanation from error
             raise
     if stop():
         where = f"in epoch {len(history) + 1}" if state["done"] else f"after epoch {len(history)}"
-        print(f"interrupted {where}, and saved: {run.how_to_resume}", file=sys.stderr)
-        raise SystemExit(128 + stop())
+        raise KeyboardInterrupt(f"interrupted {where}, and saved: {run.how_to_resume}", stop())
     if torchrun.rank() == 0:
         draw_curve(history, task, run)
-
-
-def how_to_go_on(recipe: Recipe) -> str:
-    """Say how to train longer than the recipe says."""
-    if SCHEDULES[recipe.schedule].needs_epochs:
-        return f"--schedule {recipe.schedule} ends there; to train longer, start from its weights with --init"
-    return "to train longer, raise --epochs"
 
 
 def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
@@ -197,29 +194,26 @@ def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
     checkpoints.save_state(run.checkpoint, {**state, "run": identity})
 
 
-def report_epoch(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
-    epoch = len(state["history"])
-    if state["done"]:  # interrupted
-        return
-    record, digits = state["history"][-1], task.digits
+def report_epoch(history: list[dict], recipe: Recipe, task: Task) -> None:
+    record, digits = history[-1], task.digits
     accuracy = f", Val Acc: {record['val_acc']:.1%}" if "val_acc" in record else ""
-    left = time_left(record["seconds"] * (recipe.epochs - epoch))
-    print(f"Epoch [{epoch}/{recipe.epochs}], Loss: {record['loss']:.{digits}f}, "
+    left = time_left(record["seconds"] * (recipe.epochs - len(history)))
+    print(f"Epoch [{len(history)}/{recipe.epochs}], Loss: {record['loss']:.{digits}f}, "
           f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s{left}", flush=True)
 
 
 def draw_epoch(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, task: Task, run: Run,
                epoch: int) -> None:
-    model = run.architecture.model
-    for name, pictures in ("train", train_set), ("valid", valid_set):
-        draw_strip(network, task, run.outdir / f"{model}_{name}_{epoch:03}.png", pictures, f"{model}, epoch {epoch}")
+    for kind, pictures in ("train", train_set), ("valid", valid_set):
+        path = run.outdir / f"{run.name}_{kind}_{epoch:03}.png"
+        draw_strip(network, task, path, pictures, f"{run.name}, epoch {epoch}")
 
 
 def draw_curve(history: list[dict], task: Task, run: Run) -> None:
     from colour.jobs import plots
 
-    curve = run.outdir / "training_curve.png"
-    plots.training_curve(curve, history, task.loss_name, run.checkpoint.stem)
+    curve = run.outdir / f"training_curve_{run.name}.png"
+    plots.training_curve(curve, history, task.loss_name, run.name)
     print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
 
 
@@ -227,14 +221,11 @@ def explained(error: BaseException, epochs: int, recipe: Recipe, run: Run) -> Ba
     """Return what to raise instead of an error in training: it says what is kept and how to go on. None for a bug."""
     kept = f"{run.checkpoint} holds the weights of epoch {epochs}" if epochs else "nothing was saved"
     if isinstance(error, KeyboardInterrupt):
-        if torchrun.rank() == 0:
-            print(f"interrupted after {epochs} epochs: {run.how_to_resume if epochs else 'nothing was saved yet'}",
-                  file=sys.stderr)
-        return SystemExit(130)
+        return KeyboardInterrupt(f"interrupted, {kept}: {run.how_to_resume}", signal.SIGINT)
     if isinstance(error, FloatingPointError):
         return UserError(f"{error}; {kept}: train with a smaller --learn_rate than {recipe.learn_rate:g}, "
                          "or --precision fp32")
-    if torchrun.launched():
+    if torchrun.launched() and not out_of_memory(error):
         return UserError(f"a process of this training failed or was lost; {kept}: {run.how_to_resume} ({error})")
     return None
 
@@ -249,10 +240,11 @@ def training_lock(checkpoint: str | Path) -> Iterator[None]:
     if checkpoint.is_dir():
         raise UserError(f"--checkpoint {checkpoint} is a folder: name a file in it")
     folder_for(checkpoint.parent, "--checkpoint")
-    with locked(checkpoint.with_name(f".{checkpoint.name}.lock")) as free:
+    file = checkpoint.resolve()  # two links to it are one checkpoint
+    with locked(file.with_name(f".{file.name}.lock")) as free:
         if not free:
             raise UserError(f"another run is training to {checkpoint}: wait for it, or give another --checkpoint")
-        for target in checkpoints.files_of(checkpoint):
+        for target in map(Path.resolve, checkpoints.files_of(checkpoint)):
             for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
                 leftover.unlink()
         yield
@@ -260,15 +252,15 @@ def training_lock(checkpoint: str | Path) -> Iterator[None]:
 
 @contextmanager
 def requests_to_stop() -> Iterator[Callable[[], int]]:
-    """Turn the first Ctrl-C or SIGTERM into a request: the yielded function returns the signal's number, 0 before.
+    """Turn the first of ``SIGNALS`` into a request: the yielded function returns the signal's number, 0 before.
 
     The second signal acts as usual. A signal that is ignored (in the background, under ``nohup``) stays ignored.
     Only the main thread gets signals.
     """
     caught = []
-    main_thread = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS if main_thread}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    before = {number: signal.getsignal(number) for number in SIGNALS
+              if threading.current_thread() is threading.main_thread()
+              and signal.getsignal(number) not in (signal.SIG_IGN, None)}
 
     def restore():
         for number, handler in before.items():
@@ -286,13 +278,6 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
         yield lambda: caught[0] if caught else 0
     finally:
         restore()
-
-
-def progress_bar(batches: Iterator, total: int):
-    """Show the batches of an epoch as a bar on standard error if that is a terminal; it is removed at the end."""
-    from tqdm import tqdm
-
-    return tqdm(batches, "epoch", total, leave=False, disable=torchrun.rank() > 0 or None, unit="batch")
 
 
 def announce(network: nn.Module, train_set: PictureSet, done: int, recipe: Recipe, run: Run) -> None:

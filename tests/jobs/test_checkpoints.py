@@ -611,7 +611,9 @@ def test_a_damaged_training_state(file):
     expected = example_state(CNN(1, 1, 2), Recipe())
     tensors = {name: torch.tensor(value) for name, value in expected["tally"].items()}  # as earlier versions saved sums
     record = {"loss": 1.0, "val_loss": 2.0, "seconds": 3}
-    good = {**expected, "run": {"augment": ("hflip",)}}
+    good, nested = {**expected, "run": {"augment": ("hflip",)}}, 1.0
+    for _ in range(40):
+        nested = [nested, nested]
     others = [{**good, "tally": tensors}, {**good, "history": [record] * 2}, {**good, "done": 2, "tally": TALLY}]
     path = checkpoints.state_path(file)
     for accepted in good, *others:
@@ -626,6 +628,9 @@ def test_a_damaged_training_state(file):
             saved({**good, "history": [record] * 3}), saved({**good, "history": [record, {**record, "acc": 1.0}]}),
             saved({**good, "history": [{**record, "loss": "low"}]}), saved({**good, "history": {}}),
             saved({**good, "history": [{**record, "loss": math.nan}]}), saved({**good, "history": [{"loss": 1.0}]}),
+            saved({**good, "history": [{**record, "loss": 10**400}]}), saved({**good, "history": [{**record, "x": 1}]}),
+            saved({**good, "history": [{**record, "loss": torch.zeros(1).to_sparse()}]}),
+            saved({**good, "history": [{**record, "loss": nested}]}), saved({**good, "done": 10**400, "tally": TALLY}),
             saved({**good, "model": {**good["model"], weight: torch.zeros(1)}}),
             saved({**good, "model": {**good["model"], weight: good["model"][weight].half()}}),
             saved({**good, "model": {**good["model"], weight: good["model"][weight].to("meta")}}),

@@ -23,3 +23,10 @@ def test_every_hyperparameter_has_its_flag():
 
 def test_a_hyperparameter_without_a_flag_keeps_its_default():
     assert recipe_of(colour_regression.build_parser().parse_args(["-e", "3"])) == Recipe(epochs=3)
+
+
+def test_lists_given_in_parts_add_up():
+    args = colourization.build_parser().parse_args([
+        "--augment=hflip", "--augment=vflip,vshift", "--compare", "a", "b", "--compare=c", "--image=d", "--image=e"])
+    assert recipe_of(args).augment == ("hflip", "vflip", "vshift")
+    assert args.compare == ["a", "b", "c"] and args.image == ["d", "e"]

@@ -1,5 +1,6 @@
 """One training on disk: how it begins, what it records and saves, how it resumes and stops."""
 
+import getpass
 import json
 import os
 import shutil
@@ -60,7 +61,7 @@ def test_a_file_that_is_not_ours_is_not_replaced(refused, short, small_unet, tmp
     (["--checkpoint", "."], "is a folder"), (["--checkpoint", ".", "--overwrite"], "is a folder"),
     (["--checkpoint", "new.pkl", "--resume", "--overwrite"], "give one of them"),
     (["--checkpoint", "net.pkl", "--init", "net.pkl", "--overwrite"], "the same weights"),
-    (["--checkpoint", ""], "--checkpoint is empty"), (["--init", ""], "--init is empty"),
+    (["--checkpoint", ""], "--checkpoint: it is empty"), (["--init", ""], "--init: it is empty"),
     (["--valid", "--metrics", "."], "--metrics"), (["--valid", "--metrics", "net.json"], "--metrics")])
 def test_what_could_only_fail_or_harm_later_is_refused_at_once(refused, short, small_unet, flags, said, monkeypatch):
     monkeypatch.chdir(small_unet.parent)
@@ -105,11 +106,28 @@ def test_a_lock_is_for_one_checkpoint(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_two_links_to_a_checkpoint_are_one(tmp_path):
+    (tmp_path / "link.pkl").symlink_to("a.pkl")
+    with (training_lock(tmp_path / "a.pkl"), pytest.raises(UserError, match="another run"),
+          training_lock(tmp_path / "link.pkl")):
+        pytest.fail("locked twice")
+
+
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     half, other = tmp_path / ".net[1].pkl.abc.tmp", tmp_path / ".net.pkl.abc.tmp"
     half.touch(), other.touch()
     with training_lock(tmp_path / "net[1].pkl"):
         assert not half.exists() and other.exists()
+
+
+def test_a_user_without_a_name(run, short, monkeypatch):
+    """As in a container; some versions of PyTorch make a folder of this name."""
+    for name in "LOGNAME", "USER", "LNAME", "USERNAME":
+        monkeypatch.delenv(name, raising=False)
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    monkeypatch.setattr(runs, "train_and_save", lambda *_: print(getpass.getuser()))
+    assert run(colourization.main, *short) == (0, "user\n", "")
 
 
 # What is recorded
@@ -132,7 +150,7 @@ def test_pictures_of_every_epoch_and_training_from_given_weights(run, refused, s
     first = *short, "--plot", "-m", "DUNet", "--checkpoint", tmp_path / "first.pkl"
     assert run(colourization.main, *first)[0] == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "DUNet_train_001.png", "DUNet_valid_001.png", "training_curve.png"}
+        "first_train_001.png", "first_valid_001.png", "training_curve_first.png"}
     second = *short[2:], "--init", tmp_path / "first.pkl", "--checkpoint", tmp_path / "second.pkl"
     assert run(colourization.main, *second)[0] == 0
     sidecar = sidecar_of(tmp_path / "second.pkl")
@@ -272,24 +290,25 @@ def test_resuming_a_finished_training_trains_nothing(run, short, tmp_path):
 # Stopping
 
 
-def test_the_first_signal_is_a_request_and_the_second_acts_as_usual(capfd):
+@pytest.mark.parametrize("number", runs.SIGNALS)
+def test_the_first_signal_is_a_request_and_the_second_acts_as_usual(number, capfd):
     received = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    before = signal.signal(number, lambda number, frame: received.append(number))
     try:
         with requests_to_stop() as stop:
             assert stop() == 0
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert stop() == signal.SIGTERM and not received
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert received == [signal.SIGTERM]
-        os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
+            assert stop() == number and not received
+            os.kill(os.getpid(), number)
+            assert received == [number]
+        os.kill(os.getpid(), number)
         assert len(received) == 2
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as nohup does for another one
+        signal.signal(number, signal.SIG_IGN)  # as nohup does
         with requests_to_stop() as stop:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             assert stop() == 0
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
     assert capfd.readouterr().err.count("\n") == 1
 
 
