@@ -10,12 +10,15 @@ Part E of the assignment. It writes these PNG pictures to outputs/act7/:
     weights_unet_k3_f32_downconv1.png, ...      every channel of a block, larger, with its number and range
 """
 
+import os
+import sys
+
 if __name__ == "__main__":  # first, because importing PyTorch takes seconds
+    sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
     from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
-import sys
 from contextlib import ExitStack
 from functools import partial
 

@@ -3,12 +3,14 @@
     python colour_regression.py
 """
 
+import os
+import sys
+
 if __name__ == "__main__":  # first, because importing PyTorch takes seconds
+    sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
     from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
-
-import sys
 
 import torch
 from torch import nn

@@ -6,13 +6,16 @@ Programming assignment 2 of CSC321 (University of Toronto, 2018), parts B, C, D 
 convolutions, the networks built on them, and their training.
 """
 
+import os
+import sys
+
 if __name__ == "__main__":  # first, because importing PyTorch takes seconds
+    sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
     from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
 
 import math
-import sys
 
 import torch
 import torch.nn.functional as F

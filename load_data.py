@@ -8,12 +8,14 @@ The pictures are uint8 (N, 3, 32, 32). CIFAR's are in its order, so picture 7 is
 outputs/test_pictures.png shows the first 1,000 of those to test with, and their numbers.
 """
 
+import os
+import sys
+
 if __name__ == "__main__":  # first, because importing numpy takes a while
+    sys.path.insert(0, os.path.dirname(__file__))  # which PYTHONSAFEPATH leaves out
     from colour.system.cli import exit_on_interrupt
 
     exit_on_interrupt()
-
-import sys
 
 from colour.data.cifar10 import load_cifar10, load_horses
 from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose, load_category

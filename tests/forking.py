@@ -73,12 +73,16 @@ class Program:
         """Return what it prints until it ends, on standard output and standard error; kill it after ``timeout``."""
         timer = threading.Timer(timeout, self.kill)
         timer.start()
-        printed = self.stdout.read(), self.stderr.read()  # what programs here say of errors fits into a pipe
+        printed = "" if self.stdout.closed else self.stdout.read()
+        error = self.stderr.read()  # what programs here say of errors fits into a pipe
         self._process.join()
         timer.cancel()
-        for pipe in self.stdout, self.stderr, self._out, self._error:
-            pipe.close()
-        return printed
+        self.hang_up(), self.stderr.close(), self._error.close()
+        return printed, error
+
+    def hang_up(self) -> None:
+        """Read no more of standard output, as ``head`` does."""
+        self.stdout.close(), self._out.close()
 
 
 def run(words, folder=ROOT) -> subprocess.CompletedProcess:

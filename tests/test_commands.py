@@ -13,7 +13,7 @@ COMMANDS = {  # what they print, and the pictures that they leave in outputs/
     "python colour_regression.py": ("Val Loss (mean squared error): 0.00", ["eval_weights_regression_cnn_k3_f32.png"]),
     "python colourization.py --model CNN --checkpoint weights/cnn_k3_f32.pkl --valid":
         ("Val Acc: ", ["eval_weights_cnn_k3_f32.png"]),
-    TRAINING: ("Epoch [1/5], Loss: ", ["training_curve.png"]),
+    TRAINING: ("Epoch [1/5], Loss: ", ["training_curve_unet_k3_f32.png"]),
     "python colourization.py --model UNet --checkpoint weights/unet_k3_f32.pkl --valid":
         ("Val Acc: ", ["eval_weights_unet_k3_f32.png"]),
     "python colourization.py --model DUNet --checkpoint weights/dunet_k3_f32.pkl --valid":
@@ -49,7 +49,7 @@ def test_training_command(tree, few_files):
         assert lines[epoch - 1].endswith(" s left" if epoch < 5 else " s")
     assert done.stderr == ("training a UNet of 112,344 parameters on 30 pictures: epochs 1 to 5, 3 batches each; "
                            "it saves to unet_k3_f32.pkl\n")
-    assert (tree / "outputs" / "training_curve.png").exists()
+    assert (tree / "outputs" / "training_curve_unet_k3_f32.png").exists()
     sidecar = json.loads((tree / "unet_k3_f32.json").read_text())
     assert sidecar["sha256"] == sha256(tree / "unet_k3_f32.pkl")
     assert sidecar["model"] == "UNet" and sidecar["epochs"] == 5 == len(sidecar["history"])

@@ -8,33 +8,41 @@ import sys
 
 import pytest
 
-from tests.helpers import shell
+from colour.system.files import ROOT
+from tests import forking
 
 
-def test_started_from_another_folder(tree, tmp_path):
-    done = shell(f"python '{tree}/colourization.py' --valid --model UNet --holdout 20 --outdir out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "eval_weights_unet_k3_f32.png").exists()
-
-
-@pytest.mark.parametrize("environment", [
-    {"HOME": None, "XDG_CACHE_HOME": None, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    {"PYTHONIOENCODING": "ascii"},
+@pytest.mark.parametrize("flags, picture, environment", [
+    (["--checkpoint", "größe 16.pkl"], "eval_größe 16.png", {
+        "HOME": None, "XDG_CACHE_HOME": None, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+        "PYTHONSAFEPATH": "1"}),
+    ([], "eval_weights_cnn_k3_f32.png", {"PYTHONIOENCODING": "ascii"}),
 ], ids=["no home and C locale", "ASCII terminal"])
-def test_surroundings(tree, tmp_path, environment):
-    """The names of the files are not ASCII."""
+def test_surroundings(tree, tmp_path, flags, picture, environment):
+    """Another folder; the names of the files are not ASCII."""
     shutil.copy(tree / "weights" / "cnn_k3_f16.pkl", tmp_path / "größe 16.pkl")
-    command = [sys.executable, tree / "colourization.py", "--valid", "--checkpoint", "größe 16.pkl", "--holdout", "20",
-               "--outdir", "öut é", "--metrics", "scores ü.json"]
+    command = [sys.executable, tree / "colourization.py", "--valid", *flags, "--holdout", "20", "--outdir", "öut é",
+               "--metrics", "scores ü.json"]
     changed = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
     done = subprocess.run(command, cwd=tmp_path, env=changed, capture_output=True, timeout=300)
     assert done.returncode == 0 and done.stderr == b"", done.stderr
-    assert (tmp_path / "öut é" / "eval_größe 16.png").exists()
+    assert (tmp_path / "öut é" / picture).exists()
     assert len(json.loads((tmp_path / "scores ü.json").read_text())) == 5
 
 
 def test_output_closed_early(tree):
-    done = subprocess.run(f"'{sys.executable}' colourization.py --valid --holdout 20 | head -1", cwd=tree, shell=True,
-                          capture_output=True, text=True, timeout=300)
-    assert done.stdout.startswith("Val Loss: ") and done.stdout.count("\n") == 1
-    assert done.stderr == ""
+    program = forking.Program([tree / "colourization.py", "--valid", "--holdout", "20"], tree)
+    assert program.stdout.readline().startswith("Val Loss: ")
+    program.hang_up()
+    assert program.communicate() == ("", "") and program.returncode == 0
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_a_checkout_on_windows_keeps_line_ends(tmp_path):
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / "train.sh").write_bytes(b"echo 1\n")
+    for command in "init -q .", "add .":
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "train.sh").unlink()
+    subprocess.run(["git", "-c", "core.autocrlf=true", "checkout-index", "train.sh"], cwd=tmp_path, check=True)
+    assert (tmp_path / "train.sh").read_bytes() == b"echo 1\n"
