@@ -13,6 +13,7 @@ from colour.learning.training import evaluate
 from colour.palette import Palette
 from colour.system.files import ROOT, sha256
 from tests.helpers import NETWORKS
+from writeup.figures.b_classification import HANDOUT, HANDOUT_REGRESSION
 
 CLASSIFICATION = Classification(Palette.load())
 
@@ -34,6 +35,12 @@ STATED = rows("weights/README.md")
 def test_both_tables_of_scores_agree():
     assert len(STATED) == 8
     assert rows("README.md") == {name: row for name, row in STATED.items() if name.endswith("f32")}
+
+
+def test_the_handouts_scores_are_those_that_were_measured():
+    measured = {name: [colour, round(100 * accuracy, 1), loss] for name, (_, colour, loss, accuracy) in HANDOUT.items()}
+    measured |= {name: [None, None, loss] for name, loss in HANDOUT_REGRESSION.items()}
+    assert {name: row[1::2] for name, row in STATED.items()} == measured
 
 
 @pytest.fixture(scope="module")
