@@ -24,7 +24,8 @@ QUESTIONS = {"CNN": "B", "UNet": "C", "MyDilatedConv2d": "G"}
 GIVEN = {"MyDilatedConv2d": ["__init__"]}  # methods that students get
 CLASSES = {"MyConv2d", "DilatedUNet", *QUESTIONS}  # of colourization.py that students get, whole or in part
 WRITTEN = {  # what would answer a question of the sheet that is answered in writing
-    "A.1": r"2f ?x ?8 ?x ?8", "A.2": r"gives brown|least squared error", "D.2": r"(?<![\d.])(86,?352|111,?912)(?!\d)"}
+    "A.1": r"2f ?x ?8 ?x ?8", "A.2": r"gives brown|least squared error",
+    "D.2": r"(?<![\d.])(86,?352|86,?784|111,?912|112,?344)(?!\d)"}
 RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/**/*.py",
         "colour/*.npy", "data/cifar10_horses.npz"]
 CHECKER = ["tests/__init__.py", *(f"tests/assignment/{path.name}" for path in sorted(HERE.glob("*.py"))
@@ -163,12 +164,13 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
 
 
 def points(folder: Path, *submissions: Path) -> list[float]:
-    """Return what the checker in ``folder`` gives to each; raises ``UserError`` if it does not work there."""
+    """Return what the checker in ``folder`` gives to each; raise ``UserError`` if it fails or says an answer."""
     file = folder.parent / "points.json"
     done = run(folder, "-m", "pytest", "-p", "no:cacheprovider", "tests/assignment", "--submission", *submissions,
                "--points", file)
     if done.returncode > 1:
         raise UserError(f"the checker fails in the hand-out: {done.stdout[-300:]} {done.stderr[-300:]}")
+    expect("the checker gives no answer", not (found := answers(file.read_text())), found)
     return [marked["points"] for marked in json.loads(file.read_text())]
 
 
