@@ -13,7 +13,7 @@ def to_rgb(images: Pixels) -> Pixels:
 
 def grey_of(rgb: torch.Tensor) -> torch.Tensor:
     """Return the grey input (N, 1, H, W) of RGB (N, 3, H, W): the mean of the channels."""
-    return rgb.mean(dim=1)[..., None].permute(0, 3, 1, 2)  # strides of channels last, which torch.cat would copy to
+    return rgb.mean(dim=1)[..., None].permute(0, 3, 1, 2)  # channels last: the fast layout, which all layers keep
 
 
 def grey_level(images: torch.Tensor) -> torch.Tensor:
