@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from colour.decode import PHOTO_TEMPERATURE, TEMPERATURE
 from colour.jobs import flags, results
 from colour.jobs.checkpoints import PHOTO_WEIGHTS, palette_of, shipped_weights
 from colour.jobs.runs import command_line, train_from_flags
@@ -200,7 +201,8 @@ def main(argv: list[str] | None = None) -> int | None:
     job = flags.chosen_job({"valid": args.valid, "compare": args.compare, "image": args.image}, default="train")
     results.check_metrics(args.metrics, job)
     outdir = folder_for(args.outdir, "--outdir")
-    decoding = Decoding(args.decode or ("annealed" if job == "image" else "argmax"), args.temperature, args.keep_grey)
+    decoder, temperature = ("annealed", PHOTO_TEMPERATURE) if job == "image" else ("argmax", TEMPERATURE)
+    decoding = Decoding(args.decode or decoder, args.temperature or temperature, args.keep_grey)
     if job == "compare":
         from colour_regression import MODELS as REGRESSORS  # here, because it imports this script
 

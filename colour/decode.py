@@ -6,6 +6,7 @@ from colour.palette import Palette
 from colour.pixels import grey_of
 
 TEMPERATURE = 0.38  # Zhang, Isola and Efros 2016, "Colorful Image Colorization", section 2.3
+PHOTO_TEMPERATURE = 0.7  # of --image: more photographs are closer to the truth than at 0.38, skies bluer than at 1
 
 
 def most_probable(logits: torch.Tensor) -> torch.Tensor:

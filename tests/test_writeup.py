@@ -7,9 +7,11 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from activations import capture
+from colour.jobs.checkpoints import PHOTO_WEIGHTS
 from colour.jobs.flags import recipe_of
 from colour.learning.pictures import PictureSet
 from colour.learning.task import Regression
@@ -17,6 +19,7 @@ from colour.palette import Palette
 from colour.system.files import ROOT
 from colour_regression import RegressionCNN
 from colourization import MODELS, DilatedUNet, build_parser
+from writeup import closer_than_grey
 from writeup.augmentation import STUDY, summary
 from writeup.figures import c_skip_connections, d_dilation, f_augmentation
 from writeup.figures.__main__ import digest, statements
@@ -258,3 +261,12 @@ def test_the_readme_has_the_figures_of_the_study():
     assert rows == [(name, f"{loss:.4f}", f"{loss_spread:.4f}", f"{100 * acc:.1f}", f"{100 * acc_spread:.1f}")
                     for name, ((loss, loss_spread), (acc, acc_spread)) in
                     ((name, (figure["loss"], figure["acc"])) for name, figure in figures.items())]
+
+
+def test_photographs_closer_than_grey(tmp_path, capsys):
+    """A grey one has nothing to gain, and stops nothing."""
+    Image.new("RGB", (40, 30), (128, 128, 128)).save(tmp_path / "a.png")
+    Image.new("RGB", (40, 30), (130, 120, 90)).save(tmp_path / "b.png")
+    closer_than_grey.main(["--image", str(tmp_path), "--decode", "mean", "--weights", str(PHOTO_WEIGHTS)])
+    head, grey, coloured = capsys.readouterr().out.splitlines()
+    assert "50.0% of 2 closer" in head and grey.split() == ["a", "-inf", "dB"] and coloured.split()[1].startswith("+")

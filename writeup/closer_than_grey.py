@@ -3,12 +3,11 @@
     python -m writeup.closer_than_grey
     python -m writeup.closer_than_grey --image FILE_OR_DIR ...
 
-The first scores the 10,000 test pictures of CIFAR-10, the second photographs that have colours, at their full size.
+The first scores the 10,000 test pictures of CIFAR-10, the second photographs in colour, at their full size.
 The grey is put back on every picture. "closer" is the share of the pictures whose squared error is below that of the
 grey picture; "gain" is how far the squared error of all pictures lies below that of their grey, in dB.
 """
 
-import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import nn
 
 from colour.data import image_file
 from colour.data.datasets import load_category
-from colour.decode import DECODERS
+from colour.decode import DECODERS, PHOTO_TEMPERATURE, TEMPERATURE
 from colour.jobs import photos
 from colour.jobs.checkpoints import PHOTO_WEIGHTS, load, load_network
 from colour.learning.task import Classification
@@ -63,7 +62,8 @@ def rgb_of(image: Image.Image) -> torch.Tensor:
 
 
 def gain(coloured: torch.Tensor, grey: torch.Tensor) -> float:
-    return 10 * math.log10(grey.sum() / coloured.sum())
+    """Return how far errors lie below those of the grey, in dB: -inf where the truth is grey, nan if both are 0."""
+    return 10 * float(torch.log10(grey.sum() / coloured.sum()))
 
 
 @command
@@ -75,8 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--holdout", type=number(int, 1), metavar="N",
                         help="score the last N training pictures instead of the test pictures")
     parser.add_argument("--image", nargs="+", metavar="FILE_OR_DIR", help="photographs to score instead of CIFAR-10")
-    parser.add_argument("--size", nargs="+", type=int, default=[48], metavar="N",
-                        help="the network sees a photograph reduced to N x N pixels")
+    parser.add_argument("--size", nargs="+", type=int, default=[32], metavar="N",
+                        help="that of colourization.py")
     args = parser.parse_args(argv)
     pick_device(gpu=False)
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     for path in args.weights:
         palette = Palette.load(ROOT / load(path)[1]["palette"])
         for decoder in args.decode:
-            task = Classification(palette, decoder, keep_grey=True)
+            task = Classification(palette, decoder, PHOTO_TEMPERATURE if files else TEMPERATURE, keep_grey=True)
             network, *_ = load_network(path, MODELS, task)
             for size in args.size:
                 coloured, grey = of_photos(network, task, files, size) if files else of_cifar(network, task, images)

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 
 from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY
-from colour.decode import DECODERS, TEMPERATURE
+from colour.decode import DECODERS, PHOTO_TEMPERATURE, TEMPERATURE
 from colour.learning import augment
 from colour.learning.networks import KERNEL, MODEL, NUM_FILTERS
 from colour.learning.optimizers import OPTIMIZERS, SCHEDULES
@@ -91,8 +91,9 @@ def add_decoding_flags(group) -> None:
     group.add_argument("--decode", choices=list(DECODERS),
                        help="; ".join(f"{name}: {decoder.__doc__}" for name, decoder in DECODERS.items())
                             + " (default: argmax, and annealed with --image)")
-    group.add_argument("--temperature", type=number(float, 1e-6, 1e6), default=TEMPERATURE, metavar="T",
-                       help="of --decode annealed: near 0 it acts like argmax, 1 is the mean")
+    group.add_argument("--temperature", type=number(float, 1e-6, 1e6), metavar="T",
+                       help="of --decode annealed: near 0 it acts like argmax, 1 is the mean (default: "
+                            f"{TEMPERATURE}, and {PHOTO_TEMPERATURE} with --image)")
     group.add_argument("--compare", nargs="+", action="extend", metavar="FILE",
                        help="draw and score several weight files on the same horses, regression included")
 
@@ -101,11 +102,9 @@ def add_photo_flags(parser: Parser) -> None:
     group = parser.add_argument_group("your own photos")
     group.add_argument("--image", nargs="+", action="extend", metavar="FILE_OR_DIR",
                        help="colour these photos, and those in these folders, with the weights of --checkpoint")
-    # The default was chosen on 12 photographs, by writeup.closer_than_grey and by eye: at 32 fewer of them are closer
-    # to the truth than their grey is, and from 64 on areas break up into patches of different colours.
-    group.add_argument("--size", type=number(int, 4, 1024), default=48, metavar="N",
-                       help="resize a photo to about N x N pixels for the network: fewer give calmer colours, more "
-                            "give patches")
+    group.add_argument("--size", type=number(int, 4, 1024), default=32, metavar="N",
+                       help="show the network a photo at about N x N and 2N x 2N pixels; with 24 and 32, 73 %% of 164 "
+                            "photographs came closer to the truth than grey, with 48 71 %%, with 64 70 %%")
 
 
 def chosen_job(given: dict[str, object], default: str) -> str:

@@ -24,7 +24,7 @@ from colour.system.files import atomic_write
 MARGIN, GAP, LINE = 12, 8, 24  # pixels: around a page, between pictures, a line of text
 TITLE, LABEL, SMALL, NOTE, TINY = 20, 21, 16, 14, 12  # pixels, of letters
 MAX_WIDTH = 1600
-ORIGIN = "Colourized from"  # a text in every PNG from here: the SHA-256 of the photo, empty in a drawing
+ORIGIN = "Colourized from"  # a text in every PNG from here: SHA-256 of photo and settings, empty in a drawing
 DPI = 128  # of curves
 OWN_RANGE = ("each channel scaled to its own range, from dark to yellow; a constant channel (silent here, or dead) is "
              "plain grey")

@@ -32,9 +32,9 @@ def parsing(wrong: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
+        if isinstance(error, UserError) or out_of_memory(error):
+            raise
         raise UserError(f"{wrong} ({brief(error)}): {remedy}") from error
 
 
