@@ -25,7 +25,7 @@ from colour.jobs.checkpoints import PHOTO_WEIGHTS, load, load_network
 from colour.learning.task import Classification
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
-from colour.system.cli import Parser, command, number
+from colour.system.cli import Parser, UserError, command, number
 from colour.system.devices import pick_device
 from colour.system.files import ROOT
 from colourization import MODELS
@@ -49,7 +49,10 @@ def of_photos(network: nn.Module, task: Classification, files: Iterable[Path], s
     """Return the mean squared errors of each photograph: coloured, and grey (2, N)."""
     errors = []
     for file in files:
-        image = image_file.read(file).convert("RGB")
+        try:
+            image = image_file.read(file).convert("RGB")
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
         truth = rgb_of(image)
         photos.colour(image, network, task, size)
         errors.append([float((guess - truth).square().mean()) for guess in (rgb_of(image), grey_of(truth))])
