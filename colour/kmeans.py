@@ -17,10 +17,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose
 from colour.palette import MAX_COLOURS, Palette
-from colour.pixels import to_rgb
+from colour.pixels import grey_of, to_rgb
 from colour.system.cli import Parser, UserError, command, folder_for, number
 from colour.system.files import ROOT
 
@@ -45,13 +46,13 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0, chroma: bool = Fals
         counts += np.bincount((red << 16 | green << 8 | blue).ravel(), minlength=len(counts))
     codes = np.flatnonzero(counts)
     counts = counts[codes]
-    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
-    if chroma:  # three times as far from the mean, so that they are whole numbers
-        colours, same = np.unique(3 * colours - colours.sum(axis=1, keepdims=True), axis=0, return_inverse=True)
-        colours, counts = 128 + colours / 3, np.bincount(same.ravel(), counts)
+    colours = to_rgb(np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1))
+    if chroma:
+        deviation = colours - grey_of(torch.from_numpy(colours)[..., None, None])[..., 0, 0].numpy()
+        thirds, same = np.unique((768 * deviation).round().astype(int), axis=0, return_inverse=True)  # of a byte
+        colours, counts = to_rgb(128 + thirds / 3), np.bincount(same.ravel(), counts)
     if len(colours) < k:
         raise UserError(f"these pictures have only {len(colours)} different colours: choose a smaller -k")
-    colours = to_rgb(colours)
     best, centres = math.inf, None
     for start in range(STARTS):
         # Each distinct colour once, weighted by its frequency: the same objective, several times faster.

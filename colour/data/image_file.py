@@ -1,9 +1,10 @@
-"""Read one picture from a file: JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF, and HEIC if pillow-heif is installed."""
+"""Read one picture from a file of a kind in ``STARTS``; HEIC if pillow-heif is installed."""
 
 import ctypes
 import functools
 import io
 import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +18,14 @@ from colour.system.untrusted import parsing, skipping_damage
 
 MAX_PIXELS = 50_000_000
 TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} megapixels: reduce it first"
+NO_MEMORY = "there is not enough memory for it: reduce it first"
 TINT = 8  # of 255: what the channels of a picture without colour may differ by
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")  # an MPO is a JPEG with previews
+# An MPO is a JPEG with previews, and PPM stands for all of PNM.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF", "PPM", "JPEG2000")
+STARTS = {  # how files begin
+    "a JPEG": rb"\xff\xd8\xff", "a PNG": rb"\x89PNG", "a WebP": rb"RIFF....WEBP", "a TIFF": rb"II[*+]\0|MM\0[*+]",
+    "a BMP": rb"BM", "a GIF": rb"GIF8", "an AVIF": rb"....ftyp.*avi[fs]", "a HEIC": rb"....ftyp(hei|hev|mif|msf)",
+    "a PNM": rb"P[1-6]\s", "a JPEG 2000": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51"}
 ADVICE = "convert it to PNG first"
 JPEG_START = b"\xff\xd8\xff"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # start of pixels, end of picture; neither occurs among the pixels
@@ -47,20 +54,24 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     """
     try:
         with open(path, "rb") as file:
-            start = file.read(12)
+            start = file.read(32)
             jpeg = start + file.read() if start.startswith(JPEG_START) else b""
     except OSError as error:
         raise UserError(error.strerror) from error
-    with parsing("it is damaged or of a rare kind", ADVICE):
+    kind = next((kind for kind, pattern in STARTS.items() if re.match(pattern, start, re.DOTALL)), "")
+    damaged = f"it is {kind or 'a picture'} of a rare kind, or damaged"
+    with parsing(damaged, ADVICE):
         try:
             image = _decode(io.BytesIO(jpeg + JPEG_END) if jpeg else path, least)  # with an end, any part decodes
         except Image.DecompressionBombError as error:
             raise UserError(TOO_LARGE) from error
+        except MemoryError as error:
+            raise UserError(NO_MEMORY) from error
         except UnidentifiedImageError as error:
-            heic = start[4:11] in (b"ftyphei", b"ftyphev", b"ftypmif")
-            kind = ("a HEIC picture: pip install pillow-heif, or " if heic else
-                    "not a picture, or of a rare kind (JPEG, PNG, WebP, TIFF, BMP, GIF and AVIF are read): ")
-            raise UserError(f"it is {kind}{ADVICE}") from error
+            if kind == "a HEIC" and "HEIF" not in _formats():
+                raise UserError(f"it is a HEIC picture: pip install pillow-heif, or {ADVICE}") from error
+            what = damaged if kind else "it is not a picture, or of a kind that is not read"
+            raise UserError(f"{what}: {ADVICE}") from error
     scan = jpeg.find(JPEG_SCAN, jpeg.rfind(JPEG_END) + 1)  # one without an end; what ends before is a preview
     if scan >= 0:
         if len(jpeg) - scan <= SCAN_HEADER:
@@ -93,6 +104,8 @@ def _decode(source: str | Path | io.BytesIO, least: int | None) -> Image.Image:
     with Image.open(source, formats=_formats()) as image:
         if image.format == "TIFF":
             _choose_page(image)
+        elif image.format == "JPEG2000":
+            _check_jpeg2000(image, source)
         if image.width * image.height > MAX_PIXELS:
             raise UserError(TOO_LARGE)
         if image.format == "PNG" and "transparency" in image.info and image.tile[0].args in SHADES:
@@ -121,8 +134,27 @@ def _choose_page(image: TiffImagePlugin.TiffImageFile) -> None:
             or not set(tags.get(Tag.SampleFormat, ())) <= {1}  # unsigned, neither signed nor floats
             or tags.get(Tag.InkSet, 1) != 1  # CMYK, no other inks
             or tags.get(Tag.PlanarConfiguration, 1) != 1  # the channels of a pixel together
-            or image.mode.startswith("I;16") and tags.get(Tag.PhotometricInterpretation) != 1):  # black is zero
+            or Tag.PhotometricInterpretation not in tags
+            or image.mode.startswith("I;16") and tags[Tag.PhotometricInterpretation] != 1  # black is zero
+            or image.mode == "P" and max(tags[Tag.ColorMap]) < 256):  # of 65,536
         raise UserError(f"it is a TIFF of a rare kind: {ADVICE}")
+
+
+def _check_jpeg2000(image: Image.Image, path: str | Path) -> None:
+    """Put the ICC profile, which Pillow leaves out, into ``info``; raise ``UserError`` for what Pillow reads wrong."""
+    with open(path, "rb") as file:
+        head = file.read(1 << 20)
+    pixels = head.find(b"\xff\x4f\xff\x51")
+    channels = head[pixels + 41]
+    depths = set(head[pixels + 42:pixels + 42 + 3 * channels:3])  # bits less one; 128 more if signed
+    rare = depths != {7} and not (image.mode == "I;16" and max(depths) < 16)
+    if (box := head.find(b"colr", 0, pixels)) > 0:
+        if head[box + 4] == 2:
+            image.info["icc_profile"] = head[box + 7:box - 4 + int.from_bytes(head[box - 4:box], "big")]
+        else:
+            rare |= int.from_bytes(head[box + 7:box + 11], "big") not in (12, 16, 17, 18)  # CMYK, sRGB, grey, YCbCr
+    if rare:
+        raise UserError(f"it is a JPEG 2000 of a rare kind: {ADVICE}")
 
 
 def _kept(image: Image.Image) -> dict:
@@ -145,7 +177,7 @@ def _kept(image: Image.Image) -> dict:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Return a picture in one of the modes L, LA, RGB, RGBA, CMYK and LAB."""
     shade = image.info.get("transparency")
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I"):
         values, levels = np.asarray(image), np.round(np.arange(65536) / 257).astype(np.uint8)
         image = Image.fromarray(levels[values])
         if shade is not None:
@@ -154,6 +186,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif shade is not None or image.mode == "La":
         image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode == "F":
+        raise UserError(f"its pixels are fractions: {ADVICE}")
     return image.convert("L") if image.mode == "1" else image
 
 
@@ -163,6 +197,8 @@ def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
     pixels = image.mode.removesuffix("A")
     space = "LAB" if pixels == "LAB" else PROFILES.get(profile[16:20])
+    if (pixels, space) == ("RGB", "L") and not has_colour(np.asarray(image)):  # a WebP has no grey of its own
+        pixels = "L"
     mode = "RGBA" if image.mode in ("LA", "RGBA") else "RGB"
     if pixels == space or (pixels, space) == ("L", "RGB"):
         source = ImageCms.createProfile("LAB") if space == "LAB" else io.BytesIO(profile)

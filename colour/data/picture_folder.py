@@ -9,8 +9,9 @@ import sys
 import tempfile
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterator
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,11 +29,13 @@ DECODED = 3 * SIDE  # JPEGs are decoded no smaller: from here on our filter is b
 FEWEST = 12
 USED, GREY, UNREADABLE = range(3)  # the status of a file
 THREADS = 4  # at most, because each may hold a picture of 50 megapixels: 0.2 to 0.4 GB
-EDITION = 3  # raise it when the same files give other pixels: caches are made again
+EDITION = 4  # raise it when the same files give other pixels: caches are made again
 # Systems keep thumbnails, deleted files and older versions in folders of these names, and in hidden ones.
 SYSTEM_FOLDERS = {"@eadir", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
                   "__macosx", "lost+found", "system volume information"}
 HEIC = {".heic", ".heif", ".hif"}  # Pillow needs another package for these
+UNREAD = {".arw", ".cr2", ".cr3", ".dds", ".dng", ".exr", ".hdr", ".ico", ".jxl", ".jxr", ".nef", ".orf", ".pcx",
+          ".psb", ".psd", ".raf", ".ras", ".rw2", ".sgi", ".svg", ".tga", ".xbm", ".xcf", ".xpm"}  # named in a warning
 
 
 class File(NamedTuple):
@@ -47,7 +50,7 @@ class File(NamedTuple):
 
 def locate(folder: Path) -> Path | None:
     """Return ``folder`` if any file in it has the suffix of a picture."""
-    suffixes = image_file.suffixes() | HEIC
+    suffixes = image_file.suffixes() | HEIC | UNREAD
     return folder if any(os.path.splitext(path)[1].lower() in suffixes for path in walk(folder)) else None
 
 
@@ -76,7 +79,7 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
     unreadable = f"which cannot be read or have more than {image_file.MAX_PIXELS // 10**6} megapixels"
     for status, why in (UNREADABLE, unreadable), (GREY, "which have no colour"):
         names = [files[i].name for i in np.flatnonzero(statuses == status)]
-        _warn_left_out(names, f"of the {len(files):,} ", folder, why)
+        _warn_left_out(names, f"of the {len(files):,} pictures", folder, why)
     training = sum(not file.test for file, status in zip(files, statuses) if status == USED)
     if len(x) < FEWEST or not 0 < training < len(x):
         raise UserError(f"{folder} has {training} pictures to train on and {len(x) - training} to test with, "
@@ -87,9 +90,9 @@ def load_pictures(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def find_pictures(folder: str | Path) -> list[File]:
     """Find the files at any depth in ``folder`` with the suffix of a picture, those to test with last.
 
-    Warns of folders that cannot be read, and of HEIC pictures if the package that reads them is not installed.
+    Warns of folders that cannot be read, and of pictures of kinds that are not read.
     """
-    suffixes, files, heic = image_file.suffixes(), [], []
+    suffixes, files, heic, unread = image_file.suffixes(), [], [], []
     for path in walk(folder, onerror=lambda error: warn(f"{error.filename}: {error.strerror}")):
         name = unicodedata.normalize("NFC", os.path.relpath(path, folder).replace(os.sep, "/"))
         suffix = os.path.splitext(name)[1].lower()
@@ -98,7 +101,13 @@ def find_pictures(folder: str | Path) -> list[File]:
             files.append(File(path, name, status.st_size, status.st_mtime_ns, is_test(name)))
         elif suffix in HEIC:
             heic.append(name)
-    _warn_left_out(heic, "HEIC ", folder, "which the package pillow-heif reads (pip install pillow-heif)")
+        elif suffix in UNREAD:
+            unread.append(suffix)
+    plural = "s" * (len(heic) > 1)
+    _warn_left_out(heic, f"HEIC picture{plural}", folder, "which pillow-heif reads (pip install pillow-heif)")
+    if unread:
+        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(Counter(unread).items()))
+        warn(f"left out pictures in {folder} of kinds that are not read: {counts}")
     return sorted(files, key=lambda file: (file.test, file.name))
 
 
@@ -158,9 +167,9 @@ def cache_folder() -> Path:
     return Path(tempfile.gettempdir(), "colourization")
 
 
-def _warn_left_out(names: list[str], total: str, folder: str | Path, why: str) -> None:
+def _warn_left_out(names: list[str], what: str, folder: str | Path, why: str) -> None:
     if names:
-        warn(f"left out {len(names):,} {total}pictures in {folder}, {why}: "
+        warn(f"left out {len(names):,} {what} in {folder}, {why}: "
              + ", ".join(map(repr, sorted(names)[:3])) + (", ..." if len(names) > 3 else ""))
 
 
@@ -187,14 +196,17 @@ def _read_files(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray,
     statuses = np.empty(len(files), np.uint8)
     used = 0
     # Threads are enough, because Pillow decodes and filters outside of Python's lock.
-    with ThreadPool(min(THREADS, os.cpu_count() or 1)) as pool:
-        results = pool.imap(shrink, (file.path for file in files), chunksize=16)
+    pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+    try:
+        results = pool.map(shrink, (file.path for file in files))
         results = tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")
         for i, (status, pixels) in enumerate(results):
             statuses[i] = status
             if status == USED:
                 x[used] = pixels
                 used += 1
+    finally:
+        pool.shutdown(cancel_futures=True)
     x = x[:used]
     try:
         with atomic_write(cache) as file:

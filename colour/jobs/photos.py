@@ -239,7 +239,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
             if getattr(error, "filename", None) == str(path):  # then the message need not name it again
                 message = error.strerror
             if out_of_memory(error):
-                message = "there is not enough memory for it: reduce it first"
+                message = image_file.NO_MEMORY
             tqdm.write(one_line(f"error: {path}: {message}"), sys.stderr)
             status = 1
     return status

@@ -142,13 +142,6 @@ def test_numbers_without_white_are_refused(bits, more, tmp_path):
             image_file.read(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("order", "<>")
-def test_deep_white_is_zero_is_refused(order, tmp_path):
-    (tmp_path / "a.tif").write_bytes(tiff(page(samples(1, 16), 16, 0, order), order=order))
-    with pytest.raises(UserError, match="convert it to PNG first"):
-        image_file.read(tmp_path / "a.tif")
-
-
 def test_the_largest_page_is_read(tmp_path):
     large, small = samples(3), samples(3)[::4, ::4]
     path = tmp_path / "a.tif"
@@ -159,16 +152,26 @@ def test_the_largest_page_is_read(tmp_path):
     assert (np.asarray(image_file.read(path)) == large).all()  # the first of equal size
 
 
-def test_a_thumbnail_alone_is_refused(tmp_path):
-    """As in a DNG, whose picture is in a directory of its own kind."""
-    (tmp_path / "a.tif").write_bytes(tiff(page(samples(3), 8, 2, t254=("I", [1]))))
-    with pytest.raises(UserError, match="only a thumbnail"):
-        image_file.read(tmp_path / "a.tif")
+def without(tag: int, part: tuple[dict, bytes]) -> tuple[dict, bytes]:
+    del part[0][tag]
+    return part
 
 
-def test_other_inks_than_cmyk_are_refused(tmp_path):
-    (tmp_path / "a.tif").write_bytes(tiff(page(samples(4), 8, 5, t332=("H", [2]))))
-    with pytest.raises(UserError, match="rare kind"):
+BYTES = ("H", [i % 256 for i in range(768)])  # a palette should have 16 bits
+
+
+@pytest.mark.parametrize("part, order, said", [
+    (page(samples(3), 8, 2, t254=("I", [1])), "<", "only a thumbnail"),  # as in a DNG, whose picture is elsewhere
+    (page(samples(4), 8, 5, t332=("H", [2])), "<", "a TIFF of a rare kind"),  # other inks than CMYK
+    (page(samples(1, 16), 16, 0, "<"), "<", "a TIFF of a rare kind"),  # white is zero
+    (page(samples(1, 16), 16, 0, ">"), ">", "a TIFF of a rare kind"),
+    (page(samples(1), 8, 3, t320=BYTES), "<", "a TIFF of a rare kind"),
+    (without(262, page(samples(1), 8, 1)), "<", "a TIFF of a rare kind"),  # is zero black or white?
+    (without(262, page(samples(3), 8, 2)), "<", "a TIFF of a rare kind"),
+    (page(samples(5), 8, 77), "<", "a TIFF of a rare kind")])
+def test_rare_tiffs_are_refused(part, order, said, tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(part, order=order))
+    with pytest.raises(UserError, match=f"{said}.*: convert it to PNG first"):
         image_file.read(tmp_path / "a.tif")
 
 
@@ -330,21 +333,33 @@ def srgb_of_linear(value: np.ndarray) -> np.ndarray:
     return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light**(1 / 2.4) - 0.055)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "alpha.png", "sixteen.png"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.jp2", "alpha.png", "alpha.webp",
+                                  "sixteen.png"])
 def test_a_grey_profile(name, tmp_path):
     levels = np.repeat(np.arange(256, dtype=np.uint8)[None], 16, axis=0)
     image = Image.fromarray(levels)
-    if name == "alpha.png":
+    if "alpha" in name:
         image = Image.merge("LA", (image, image))
     elif name == "sixteen.png":
         image = Image.fromarray(levels.astype(np.uint16) * 257)
     image.save(tmp_path / name, icc_profile=grey_profile(1.0), quality=100)
+    if name == "a.jp2":
+        (tmp_path / name).write_bytes(with_profile((tmp_path / name).read_bytes(), grey_profile(1.0)))
     read = image_file.read(tmp_path / name)
     pixels = np.asarray(read, dtype=float)
     assert "icc_profile" not in read.info
     assert abs(pixels[8, :, :3] - srgb_of_linear(levels[8])[:, None])[8:].max() <= 6  # JPEG and 8 bits are coarse
-    if name == "alpha.png":
+    if "alpha" in name:
         assert (pixels[..., 3] == levels).all()
+
+
+def with_profile(jp2: bytes, profile: bytes) -> bytes:
+    """Return a JPEG 2000 whose box of its colour space holds a profile instead."""
+    start = jp2.index(b"colr") - 4
+    box = struct.pack(">I4s3B", 11 + len(profile), b"colr", 2, 0, 0) + profile
+    header = jp2.index(b"jp2h") - 4
+    size = struct.unpack(">I", jp2[header:header + 4])[0] + len(box) - 15
+    return jp2[:header] + struct.pack(">I", size) + jp2[header + 4:start] + box + jp2[start + 15:]
 
 
 def srgb() -> bytes:
@@ -428,14 +443,51 @@ def test_orientation_of_the_camera(orientation, upright, tmp_path):
     ("a.bmp", "RGB", {}, 0), ("a.webp", "RGB", {"lossless": True}, 0), ("a.jpg", "CMYK", {"quality": 95}, 8),
     ("a.gif", "P", {"save_all": True, "append_images": [Image.new("P", (WIDTH, HEIGHT))]}, 0),
     ("a.tif", "1", {"compression": "group4"}, 0), ("a.tif", "YCbCr", {"compression": "jpeg"}, 8),
-    ("a.tif", "RGB", {"compression": "tiff_lzw"}, 0), ("a.tif", "RGB", {"compression": "tiff_adobe_deflate"}, 0)])
+    ("a.tif", "RGB", {"compression": "tiff_lzw"}, 0), ("a.tif", "RGB", {"compression": "tiff_adobe_deflate"}, 0),
+    ("a.pbm", "1", {}, 0), ("a.pgm", "L", {}, 0), ("a.ppm", "RGB", {}, 0), ("a.pnm", "L", {}, 0),
+    *((f"a.{suffix}", mode, {}, 2) for suffix in ("jp2", "j2k") for mode in ("L", "LA", "RGB", "RGBA")),
+    ("a.jp2", "YCbCr", {}, 2), ("a.jp2", "CMYK", {}, 2)])
 def test_other_formats_and_compressions(name, mode, options, tolerance, tmp_path):
     """Of an animation, the first frame is read."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = Image.fromarray(np.stack([6 * x, 8 * y, 200 - 3 * x], axis=-1).astype(np.uint8)).convert(mode)
     image.save(tmp_path / name, **options)
-    pixels = np.asarray(image_file.read(tmp_path / name), dtype=int)
+    pixels = np.asarray(image_file.read(tmp_path / name).convert("RGB"), dtype=int)
     assert abs(pixels - np.asarray(image.convert("RGB"))).max() <= tolerance
+
+
+@pytest.mark.parametrize("start, values", [
+    (b"P1\n# a comment\n3 1\n", [255, 0, 255]), (b"P2 3 1 9\n", [0, 28, 255]), (b"P3 1 1 255\n", [[0, 1, 9]]),
+    (b"P5 3 1 65535\n", [0, 128, 255]), (b"P2 3 1 65535\n", [0, 128, 255]), (b"P6 1 1 65535\n", [[0, 128, 255]])])
+def test_pnm(start, values, tmp_path):
+    written = {b"P1": b"0 1 0", b"P2": b"0 1 9", b"P3": b"0 1 9"}.get(start[:2], b"\0\0\x80\x80\xff\xff")
+    if start.startswith(b"P2") and b"65535" in start:
+        written = b"0 32896 65535"
+    (tmp_path / "a.pnm").write_bytes(start + written)
+    expected = np.array([values]) if np.ndim(values) == 2 else np.repeat(np.array(values)[None, :, None], 3, axis=2)
+    assert (np.asarray(image_file.read(tmp_path / "a.pnm")) == expected).all()
+
+
+def test_deep_grey_jpeg2000(tmp_path):
+    values = samples(1, 16)
+    Image.fromarray(values[..., 0].astype(np.uint16)).save(tmp_path / "a.jp2")
+    assert abs(np.asarray(image_file.read(tmp_path / "a.jp2"), dtype=int) - three(values / 257)).max() <= 1
+
+
+@pytest.mark.parametrize("change", [(b"\x07\1\1\x07", b"\x0f\1\1\x0f"), (b"\x07\1\1\x07", b"\x87\1\1\x87"),
+                                    (b"colr\1\0\0\0\0\0\x10", b"colr\1\0\0\0\0\0\x0e")])
+def test_rare_jpeg2000s_are_refused(change, tmp_path):
+    """Of 16 bits in colour, signed, in LAB."""
+    Image.fromarray(samples(3).astype(np.uint8)).save(tmp_path / "a.jp2")
+    (tmp_path / "a.jp2").write_bytes((tmp_path / "a.jp2").read_bytes().replace(*change))
+    with pytest.raises(UserError, match="a JPEG 2000 of a rare kind: convert"):
+        image_file.read(tmp_path / "a.jp2")
+
+
+def test_fractions_are_refused(tmp_path):
+    (tmp_path / "a.pfm").write_bytes(b"Pf\n1 1\n-1\n" + struct.pack("<f", 0.5))
+    with pytest.raises(UserError, match="fractions: convert"):
+        image_file.read(tmp_path / "a.pfm")
 
 
 @pytest.mark.parametrize("width, height", [(60_000, 60_000), (10_000, 5001), (50_000_001, 1)])
@@ -484,18 +536,31 @@ def test_what_stays(suffix, tmp_path):
             assert [round(value) for value in result.info["dpi"]] == [300, 300]
 
 
-@pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX", "SGI", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["TGA", "ICO", "PCX", "SGI"])
 def test_other_formats_are_refused(kind, tmp_path):
     Image.fromarray(samples(3).astype(np.uint8)).save(tmp_path / "a.jpg", kind)
-    with pytest.raises(UserError, match="of a rare kind .*AVIF are read.: convert it to PNG first"):
+    with pytest.raises(UserError, match="not a picture, or of a kind that is not read: convert it to PNG first"):
         image_file.read(tmp_path / "a.jpg")
 
 
-def test_heic_names_its_package(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(99))
-    if ".heic" in image_file.suffixes():
-        pytest.skip("pillow-heif is installed")
-    with pytest.raises(UserError, match="HEIC picture: pip install pillow-heif"):
+@pytest.mark.parametrize("kind, start", [
+    ("a JPEG", b"\xff\xd8\xff\xe0"), ("a PNG", b"\x89PNG\r\n\x1a\n"), ("a WebP", b"RIFF\0\0\0\0WEBPVP8 "),
+    ("a TIFF", b"II*\0"), ("a TIFF", b"MM\0+"), ("a BMP", b"BM\0\0"), ("a GIF", b"GIF89a"), ("a PNM", b"P6 1"),
+    ("an AVIF", b"\0\0\0\x1cftypavif"), ("an AVIF", b"\0\0\0\x1cftypmif1\0\0\0\0avif"),
+    ("a HEIC", b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"), ("a JPEG 2000", b"\xff\x4f\xff\x51")])
+def test_a_picture_that_cannot_be_opened_is_told_what_it_is(kind, start, tmp_path, monkeypatch):
+    def fail(file, name):
+        raise SyntaxError  # as openers do
+
+    (tmp_path / "a.jpg").write_bytes(start + bytes(99))
+    formats = [name for name in image_file._formats() if name != "HEIF"]
+    if kind == "a HEIC":
+        monkeypatch.setattr(image_file, "_formats", lambda: formats)
+        with pytest.raises(UserError, match="it is a HEIC picture: pip install pillow-heif, or convert it"):
+            image_file.read(tmp_path / "a.jpg")
+    monkeypatch.setattr(image_file, "_formats", lambda: [*formats, "HEIF"])
+    monkeypatch.setitem(Image.OPEN, "HEIF", (fail, None))
+    with pytest.raises(UserError, match=f"it is {kind} of a rare kind, or damaged.*: convert it to PNG first"):
         image_file.read(tmp_path / "a.jpg")
 
 
@@ -505,7 +570,7 @@ def test_unsupported_bmp(tmp_path):
     header = struct.pack("<IiiHHIIiiII", 56, 4, 4, 1, 16, 3, 32, 2835, 2835, 0, 0) + masks
     start = 14 + len(header)
     (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", start + 32, 0, 0, start) + header + bytes(32))
-    with pytest.raises(UserError, match="of a rare kind .*: convert it to PNG first"):
+    with pytest.raises(UserError, match="a BMP of a rare kind.*: convert it to PNG first"):
         image_file.read(tmp_path / "a.bmp")
 
 

@@ -205,23 +205,27 @@ def test_system_folders_are_skipped(folder, name):
     assert len(names_in(folder / name)) == 1  # the user names it
 
 
-def test_heic_files_are_mentioned(folder, capsys, monkeypatch):
+def test_pictures_that_are_not_read_are_named(folder, capsys, monkeypatch):
     monkeypatch.setattr(image_file, "suffixes", lambda: {".png"})  # pillow-heif may be installed here
-    for name in "IMG_1.HEIC", "2.heic", "3.heif", "4.hif", ".5.heic":
-        (folder / name).write_bytes(b"\0\0\0\x18ftypheic")
-    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
-    warning, = capsys.readouterr().err.splitlines()
-    assert warning.startswith("warning: left out 4 HEIC pictures in ") and "pip install pillow-heif" in warning
+    for number, what in (1, "1 HEIC picture in"), (2, "2 HEIC pictures in"):
+        (folder / f"{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+        for name in "a.psd", "b.psd", "c.TGA", ".d.tga", "film.mpg", "notes.txt":
+            (folder / name).write_bytes(b"")
+        assert sum(map(len, picture_folder.load_pictures(folder))) == 24
+        heic, others = capsys.readouterr().err.splitlines()
+        assert heic.startswith(f"warning: left out {what} ") and "pip install pillow-heif" in heic
+        assert others == f"warning: left out pictures in {folder} of kinds that are not read: 2 .psd, 1 .tga"
 
 
-def test_only_heic_files(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("suffix, said", [("heic", "pip install pillow-heif"), ("tga", "not read: 20 .tga")])
+def test_only_pictures_that_are_not_read(suffix, said, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(image_file, "suffixes", lambda: {".png"})
     (tmp_path / "phone").mkdir()
     for i in range(20):
-        (tmp_path / "phone" / f"{i}.heic").write_bytes(b"\0\0\0\x18ftypheic")
+        (tmp_path / "phone" / f"{i}.{suffix}").write_bytes(b"")
     with pytest.raises(UserError, match="no pictures in"):
         load_data.load_category("horse", tmp_path / "phone")
-    assert "pip install pillow-heif" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_split_and_order(folder):
@@ -423,17 +427,26 @@ def test_damaged_cache_is_made_again(folder, cache, read, tmp_path, damage):
 
 
 def test_interrupted_reading_leaves_nothing(folder, cache, monkeypatch):
-    original = picture_folder.ThreadPool.imap
+    original = picture_folder.ThreadPoolExecutor.map
 
-    def imap(pool, *args, **kwargs):
-        results = original(pool, *args, **kwargs)
+    def interrupted(pool, *args):
+        results = original(pool, *args)
         yield from (next(results) for _ in range(12))
         raise KeyboardInterrupt  # what Ctrl-C does in the main thread
 
-    monkeypatch.setattr(picture_folder.ThreadPool, "imap", imap)
+    monkeypatch.setattr(picture_folder.ThreadPoolExecutor, "map", interrupted)
     with pytest.raises(KeyboardInterrupt):
         picture_folder.load_pictures(folder)
     assert not cache.exists()
+
+
+def test_no_semaphores(folder, monkeypatch):
+    """As in a container without /dev/shm."""
+    def fail(*args, **kwargs):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", fail)
+    assert sum(map(len, picture_folder.load_pictures(folder))) == 24
 
 
 def test_no_place_for_a_cache(folder, cache, capsys):

@@ -337,8 +337,9 @@ def test_a_name_that_another_process_uses_is_left_to_it(tmp_path, run):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a-2_UNet.png", "a-2_UNet_compare.png"}
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you")])
-@pytest.mark.parametrize("where", [(photos, "colour"), (Image.Image, "load")])
+@pytest.mark.parametrize("error, where", [
+    (MemoryError(), (Image.Image, "load")), (MemoryError(), (photos, "colour")),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), (photos, "colour"))])
 def test_memory_that_is_not_enough_for_one_photo(error, where, tmp_path, run, capsys, monkeypatch):
     for i, name in enumerate("abc"):
         picture(noise(30, 40 + i, 3)).save(tmp_path / f"{name}.bmp")
@@ -418,16 +419,17 @@ def test_nothing_to_do(tmp_path, run):
 
 
 @pytest.mark.parametrize(("pixels", "width", "height"), [
-    (noise(300, 400, 3), 3 * 400 + 16, 300),
-    (three(noise(300, 400)), 2 * 400 + 8, 300),
-    (noise(1000, 1200, 3), 1600, 440),
-    (noise(100, 2000, 3), 1600, 3 * 80 + 16),
-    (noise(1000, 2001, 3), 1600, 3 * 800 + 16),
-    (noise(1000, 2000, 3), 3 * 528 + 16, 264),
+    (noise(30, 40, 3), 3 * 40 + 16, 30),
+    (three(noise(30, 40)), 2 * 40 + 8, 30),
+    (noise(100, 120, 3), 160, 40),
+    (noise(10, 200, 3), 160, 3 * 8 + 16),
+    (noise(100, 201, 3), 160, 3 * 80 + 16),
+    (noise(100, 200, 3), 3 * 48 + 16, 24),
     (noise(20, 30, 4), 3 * 30 + 16, 20),
 ])
-def test_the_comparison(pixels, width, height, tmp_path, run):
+def test_the_comparison(pixels, width, height, tmp_path, run, monkeypatch):
     """Grey, coloured and the original, unless that had no colour; a panorama's below each other."""
+    monkeypatch.setattr(photos, "COMPARE_WIDTH", 160)
     picture(pixels).save(tmp_path / "a.png")
     assert run(tmp_path / "a.png") == 0
     with Image.open(tmp_path / "out" / "a_UNet_compare.png") as compare:
