@@ -152,14 +152,12 @@ def colour(image: Image.Image, network: nn.Module, task: Task, size: int) -> Non
     tint(image, guided(grey[0, 0].numpy(), chroma[0].numpy()))
 
 
-def side_by_side(pictures: list[Image.Image], below: bool) -> Image.Image:
-    """Put pictures of one size on white, beside or ``below`` each other."""
+def side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    """Put pictures of one size on white."""
     width, height = pictures[0].size
-    step_x, step_y = (0, height + GAP) if below else (width + GAP, 0)
-    last = len(pictures) - 1
-    sheet = Image.new("RGB", (width + last * step_x, height + last * step_y), "white")
+    sheet = Image.new("RGB", (len(pictures) * (width + GAP) - GAP, height), "white")
     for i, picture in enumerate(pictures):
-        sheet.paste(picture, (i * step_x, i * step_y), picture if picture.mode == "RGBA" else None)
+        sheet.paste(picture, (i * (width + GAP), 0), picture if picture.mode == "RGBA" else None)
     return sheet
 
 
@@ -169,15 +167,14 @@ def colour_file(path: Path, network: nn.Module, task: Task, size: int) -> tuple[
     The ``info`` of the first is that of ``image_file.read``.
     """
     image = image_file.read(path)
-    panorama = image.width > 2 * image.height
-    scale = (COMPARE_WIDTH if panorama else (COMPARE_WIDTH - 2 * GAP) // 3) / max(image.size)
+    scale = (COMPARE_WIDTH - 2 * GAP) // 3 / max(image.size)
     original = _reduced(image, scale)
     grey = np.array(original)
     has_colour = image_file.has_colour(grey)
     grey[..., :3] = (_grey(grey)[0, 0, ..., None] * 256).round()
     colour(image, network, task, size)
     pictures = [Image.fromarray(grey), _reduced(image, scale), *([original] if has_colour else [])]
-    return image, side_by_side(pictures, below=panorama)
+    return image, side_by_side(pictures)
 
 
 def save(image: Image.Image, sheet: Image.Image, path: Path, outdir: Path, suffix: str, origin: str) -> Path:

@@ -422,13 +422,11 @@ def test_nothing_to_do(tmp_path, run):
     (noise(30, 40, 3), 3 * 40 + 16, 30),
     (three(noise(30, 40)), 2 * 40 + 8, 30),
     (noise(100, 120, 3), 160, 40),
-    (noise(10, 200, 3), 160, 3 * 8 + 16),
-    (noise(100, 201, 3), 160, 3 * 80 + 16),
-    (noise(100, 200, 3), 3 * 48 + 16, 24),
+    (noise(100, 200, 3), 160, 24),
     (noise(20, 30, 4), 3 * 30 + 16, 20),
 ])
 def test_the_comparison(pixels, width, height, tmp_path, run, monkeypatch):
-    """Grey, coloured and the original, unless that had no colour; a panorama's below each other."""
+    """Grey, coloured and the original, unless that had no colour."""
     monkeypatch.setattr(photos, "COMPARE_WIDTH", 160)
     picture(pixels).save(tmp_path / "a.png")
     assert run(tmp_path / "a.png") == 0
