@@ -476,9 +476,9 @@ def test_cache_folder(monkeypatch, platform, environment, expected):
 
 @pytest.fixture
 def scenes(tmp_path) -> Path:
-    """Make 200 pictures: dark green ground below a bright blue sky, a yellow sun in some, all of other sizes."""
+    """Make 72 pictures: dark green ground below a bright blue sky, a yellow sun in some, all of other sizes."""
     folder, rng = tmp_path / "scenes", np.random.default_rng(0)
-    for i in range(200):
+    for i in range(72):
         width, height = rng.integers(40, 80, 2)
         pixels = np.empty((height, width, 3))
         horizon = rng.integers(height // 3, 2 * height // 3)
@@ -499,7 +499,7 @@ def test_training_on_a_folder(scenes, tmp_path, monkeypatch, capsys):
     assert min(np.abs(palette.centres * 256 - [90, 140, 230]).max(axis=1)) < 12  # the sky
 
     common = [*data, *outdir, "--colours", str(tmp_path / "my.npy"), "--checkpoint", str(weights)]
-    colourization.main([*common, "-m", "UNet", "-f", "4", "-b", "20", "-e", "8", "-l", "0.01"])
+    colourization.main([*common, "-m", "UNet", "-f", "4", "-b", "10", "-e", "6", "-l", "0.01"])
     colourization.main([*common, "--valid", "--metrics", str(tmp_path / "scores.json")])
     scores = json.loads((tmp_path / "scores.json").read_text())
 
