@@ -196,6 +196,29 @@ def test_a_folder_with_an_unreadable_file(name, content, said, tmp_path, run, ca
     assert "Traceback" not in err and not recwarn.list
 
 
+def test_two_sizes_are_averaged_and_local_colour_is_weakened(monkeypatch):
+    """A network that sees red in the top half of the smaller picture, and nothing in the larger one."""
+    seen = []
+
+    class Top(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            seen.append(tuple(x.shape))
+            rgb = x.repeat(1, 3, 1, 1)
+            if x.shape[-1] == 16:
+                rgb[:, 0, :8] += 0.3
+            return rgb
+
+    monkeypatch.setattr(photos, "guided", lambda grey, chroma: seen.append(chroma) or np.zeros((2, 3, 16, 16), "f4"))
+    photos.colour(Image.new("RGB", (64, 64), (128, 128, 128)), Top(), Regression(), 16)
+    assert seen[:2] == [(2, 1, 16, 16), (2, 1, 32, 32)]
+    red = np.repeat([0.1, 0], 8)[:, None] * np.ones(16)  # half of 0.3 less its mean over the channels
+    np.testing.assert_allclose(seen[2][0], 0.05 + photos.LOCAL * (red - 0.05), atol=1e-6)
+
+
 def test_a_result_that_cannot_be_written_is_reported(tmp_path, run, capsys):
     picture(RGB).save(tmp_path / "a.png")
     (tmp_path / "out" / "a_UNet.png").mkdir(parents=True)
