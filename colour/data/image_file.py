@@ -27,7 +27,6 @@ STARTS = {  # how files begin
     "a BMP": rb"BM", "a GIF": rb"GIF8", "an AVIF": rb"....ftyp.*avi[fs]", "a HEIC": rb"....ftyp(hei|hev|mif|msf)",
     "a PNM": rb"P[1-6]\s", "a JPEG 2000": rb"\0\0\0\x0cjP|\xff\x4f\xff\x51"}
 ADVICE = "convert it to PNG first"
-JPEG_START = b"\xff\xd8\xff"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # start of pixels, end of picture; neither occurs among the pixels
 SCAN_HEADER = 16  # bytes: a scan that is not longer has no pixels
 # In PNGs of these raw modes, Pillow brings the pixels to 8 bits but not the transparent shade: the factors do.
@@ -55,10 +54,10 @@ def read(path: str | Path, least: int | None = None) -> Image.Image:
     try:
         with open(path, "rb") as file:
             start = file.read(32)
-            jpeg = start + file.read() if start.startswith(JPEG_START) else b""
+            kind = next((kind for kind, pattern in STARTS.items() if re.match(pattern, start, re.DOTALL)), "")
+            jpeg = start + file.read() if kind == "a JPEG" else b""
     except OSError as error:
         raise UserError(error.strerror) from error
-    kind = next((kind for kind, pattern in STARTS.items() if re.match(pattern, start, re.DOTALL)), "")
     damaged = f"it is {kind or 'a picture'} of a rare kind, or damaged"
     with parsing(damaged, ADVICE):
         try:
