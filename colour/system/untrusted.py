@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from colour.system.cli import UserError, brief, show_traceback
+from colour.system.cli import UserError, brief, out_of_memory, show_traceback
 
 MAX_TORCH_BYTES = 1 << 30  # the largest network here takes a few megabytes
 MAX_PICKLE_BYTES = 1 << 23  # of all that is no tensor, which takes Python a second a megabyte; an epoch takes 100 bytes
