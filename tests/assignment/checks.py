@@ -2,13 +2,15 @@
 
 ``CHECKS`` is the table of points: B 2, C 3 and the bonus G 1, as on the sheet; D is shown. The other parts, and what is
 written about these, are for people to read. Each check judges one thing, so that a mistake costs once: networks are
-tried with our convolution, gradients are compared with those of the dilation that a convolution really has, and the
-given weights cost nothing where the layers differ.
+tried with our convolution, which takes inputs that do not fit; gradients are compared with those of the dilation that a
+convolution really has; and the given weights cost nothing where layers or joins differ. What is not there earns
+nothing: a network counts if it runs half of its convolutions, a UNet if it has a skip connection, too.
 """
 
 import base64
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,35 +24,39 @@ from colour.palette import Palette
 from colour.system.files import ROOT
 
 from .loading import advised
-from .sandbox import Failure, Sandbox
+from .sandbox import NOT_IMPORTED, Failure, Sandbox
 
-BLOCKS = "downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv"
 NORMS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2}  # where in a block its norm is
-ORDERS = {1: "convolution, BatchNorm2d, ReLU", 2: "convolution, MaxPool2d or Upsample, BatchNorm2d, ReLU"}
+BLOCKS = *NORMS, "finalconv"
+MIDDLES = {"downconv1": "MaxPool2d, ", "downconv2": "MaxPool2d, ", "upconv1": "Upsample, ", "upconv2": "Upsample, "}
 JOINS = {"upconv1": ["rfconv", "downconv2"], "upconv2": ["upconv1", "downconv1"], "finalconv": ["upconv2", "input"]}
-NETWORKS = {"CNN": "cnn_k3_f16", "UNet": "unet_k3_f16", "DilatedUNet": "dunet_k3_f16"}  # with their trained weights
-SIZES = 3, 4, 24  # kernel, num_filters, num_colours of the networks tried; 24 may be written into the code
-OTHER_COLOURS, OTHER_KERNEL = (3, 4, 10), (5, 4, 24)
+NETWORKS = {"CNN": "cnn_k3_f32", "UNet": "unet_k3_f32", "DilatedUNet": "dunet_k3_f32"}  # with their trained weights
+SIZES = 3, 32, 24  # kernel, num_filters, num_colours: the sheet's
+OTHERS = {"kernel": (5, 32, 24), "filters": (3, 8, 24), "colours": (3, 32, 10)}
 SCORED = 1000  # test horses that the given weights are scored on
-SHOWN = 2  # complaints of a check
 AS_EXPECTED = "as expected"  # what is found where a check passes
 STEPS, RATE, SHARE = 10, 0.005, 0.9  # of a training, and what part of its first loss must be left at most
 
 PLAIN = "MyConv2d", ("CNN", "finalconv")  # where to find the class if it has another name
 DILATED = "MyDilatedConv2d", ("DilatedUNet", "rfconv.0")
 DILATED_CASES = (3, 1), (3, 3), (3, 0), (5, 1)  # kernel, dilation
-SHOWN_OF_D = "layers", "library", "several", "single", "weights"
+SHOWN_OF_D = "layers", "library", "several", "single", "sources", "weights"
+SIDE, MAX_GAPS, MAX_GROWTH = (14, 13), 8, 32  # rows and columns that a convolution gets; how much larger it may return
 
 
 class Verdict(NamedTuple):
-    """What was expected, and how the submission differs from it. It passes if there are no complaints."""
+    """What was expected, and how the submission differs from it. It passes if there are no complaints.
+
+    ``forgiven`` says why complaints do not count.
+    """
 
     expected: str
     complaints: list[str]
+    forgiven: str = ""
 
     @property
     def found(self) -> str:
-        return "; ".join(self.complaints) or AS_EXPECTED
+        return "; ".join(self.complaints) or self.forgiven or AS_EXPECTED
 
 
 class Check(NamedTuple):
@@ -67,39 +73,46 @@ class Check(NamedTuple):
     def __call__(self, ask: Callable) -> Verdict:
         """Judge a submission by what ``ask(look)`` says was seen of it; it raises ``Failure`` where nothing was."""
         try:
-            expected, complaints = self.judge(ask, *self.arguments)
+            expected, complaints, *forgiven = self.judge(ask, *self.arguments)
         except Failure as failure:
-            expected, complaints = "an answer", [str(failure)]
+            expected, complaints, forgiven = "an answer", failure.args, ()
         except Exception:  # a forged answer has any form
-            expected, complaints = "an answer", ["its answer makes no sense"]
-        complaints = [advised(line) for line in dict.fromkeys(complaints)]
-        more = len(complaints) - SHOWN
-        return Verdict(expected, [*complaints[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
+            expected, complaints, forgiven = "an answer", ["its answer makes no sense"], ()
+        return Verdict(expected, [advised(line) for line in grouped(complaints)], *forgiven)
+
+
+def grouped(lines: Iterable[str]) -> list[str]:
+    """Write lines of the form "in CALL, WHAT" that say the same of several calls as one."""
+    calls = {}
+    for line in lines:
+        call, what = re.fullmatch(r"(?s)(?:in (\w+\([\d, ]+\)), )?(.*)", line).groups()
+        calls.setdefault(what, {})[call] = None
+    return [f"in {' and '.join(found)}, {what}" if None not in found else what for what, found in calls.items()]
 
 
 class Submission:
-    """A file under examination. A group of looks is taken when the first question about one of them comes."""
+    """A file under examination.
 
-    def __init__(self, path: Path, sandbox: Sandbox):
-        self.path, self.sandbox = path.resolve(), sandbox
+    ``about`` is a note on the file, ``notes`` are on what of it was left out, ``missing`` says why there is no file.
+    """
+
+    def __init__(self, path: Path, about: str = "", missing: str = ""):
+        self.path, self.about, self.missing = path.resolve(), about, missing
         self.seen, self.notes = {}, []
 
     def ask(self, look: str):
         """Return what a look saw; raises ``Failure`` if it saw nothing."""
-        if look not in self.seen:
-            groups = looks()
-            self._look(groups, next(group for group in groups if look in group))
-        if isinstance(self.seen[look], Failure):
-            raise self.seen[look]
-        return self.seen[look]
+        if self.missing:
+            raise Failure(self.missing)
+        found = self.seen[look]
+        if isinstance(found, Failure):
+            raise found if str(found).startswith(NOT_IMPORTED) else Failure(f"in {look.partition(': ')[0]}, {found}")
+        return found
 
-    def _look(self, groups: list[dict], group: dict) -> None:
-        try:
-            seen, notes = self.sandbox.look(self.path, group, self.sandbox.seconds / len(groups))
-        except Failure as failure:  # it ended the worker: look no further
-            seen, notes = {look: failure for group in groups for look in group}, []
-        self.seen = seen | self.seen
-        self.notes += [note for note in notes if note not in self.notes]
+    def look(self, sandbox: Sandbox) -> None:
+        """Take all looks, before any question."""
+        if not self.missing:
+            self.seen, self.notes = sandbox.look(self.path, looks())
 
 
 # ------------------------------------------------------------------------------------------------
@@ -121,57 +134,73 @@ def packed(array: np.ndarray) -> dict:
 def convolution_inputs(kernel: int) -> dict[str, list]:
     """Small whole numbers, which float32 computes with exactly."""
     random = np.random.default_rng(kernel)
-    dims = {"x": (2, 2, 14, 13), "weight": (3, 2, kernel, kernel), "bias": (3,), "cotangent": (2, 3, 14, 13)}
+    dims = {"x": (2, 2, *SIDE), "weight": (3, 2, kernel, kernel), "bias": (3,), "cotangent": (2, 3, *SIDE)}
     return {name: random.integers(-3, 4, shape).astype(float).tolist() for name, shape in dims.items()}
 
 
-def convolution_look(place: tuple, kernel: int, dilation: int | None = None) -> dict[str, tuple]:
-    name, block = place
-    case = {"name": name, "block": block, "dilation": dilation, **convolution_inputs(kernel)}
-    return {f"{name} {kernel} {dilation}": ("convolution", case)}
+def convolution_look(place: tuple, *sizes: int) -> str:
+    """Return the name of the look at a convolution, which begins as all do with the call that it makes."""
+    return f"{place[0]}({', '.join(map(str, (2, 3, *sizes)))}): convolution"
 
 
-def dilated_look(kernel: int, dilation: int) -> str:
-    return f"{DILATED[0]} {kernel} {dilation}"
+def convolution_looks(place: tuple, *cases: tuple) -> dict[str, tuple]:
+    return {convolution_look(place, *case): ("convolution", {
+        "name": place[0], "block": place[1], "dilation": (*case, None)[1], **convolution_inputs(case[0])})
+        for case in cases}
+
+
+def network_look(network: str, name: str, sizes: tuple = SIZES) -> str:
+    return f"{network}{sizes}: {name}"
 
 
 def network_looks(network: str) -> dict[str, tuple]:
-    case, (grey, labels), (test, _) = {"network": network}, horses(0, 8), horses(1, SCORED)
+    (grey, labels), (test, _) = horses(0, 8), horses(1, SCORED)
     weights = str(ROOT / "weights" / f"{NETWORKS[network]}.pkl")
     learning = {"steps": STEPS, "rate": RATE, "grey": grey, "labels": labels}
-    return {f"{network} {name}": (look, {**case, **more}) for name, look, more in [
-        ("layers", "layers", {"sizes": SIZES}),
-        ("library", "library", {}),
-        ("several", "forward", {"sizes": SIZES, "batch": 2, "training": True}),
-        ("single", "forward", {"sizes": SIZES, "batch": 1}),
-        ("sources", "sources", {}),
-        ("training", "training", {"sizes": (3, 8, 24), **learning}),
-        ("weights", "predictions", {"sizes": (3, 16, 24), "weights": weights, "grey": test}),
-        ("colours", "forward", {"sizes": OTHER_COLOURS, "batch": 2}),
-        ("kernel layers", "layers", {"sizes": OTHER_KERNEL}),
-        ("kernel", "forward", {"sizes": OTHER_KERNEL, "batch": 2}),
-    ]}
+    wanted = [
+        (SIZES, "layers", "layers", {}),
+        (SIZES, "sources", "sources", {}),
+        (SIZES, "library", "library", {}),
+        (SIZES, "several", "forward", {"batch": 2, "training": True}),
+        (SIZES, "single", "forward", {"batch": 1}),
+        (SIZES, "training", "training", learning),
+        (SIZES, "weights", "predictions", {"weights": weights, "grey": test}),
+        *((sizes, name, name, {"batch": 2} if name == "forward" else {})
+          for sizes in OTHERS.values() for name in ("layers", "forward"))]
+    return {network_look(network, name, sizes): (look, {"network": network, "sizes": sizes, **more})
+            for sizes, name, look, more in wanted}
 
 
+@cache
 def looks() -> list[dict[str, tuple]]:
-    """All looks, in the groups that share a process: what ends it costs the rest of its group."""
-    plain = {**convolution_look(PLAIN, 3), **convolution_look(PLAIN, 5)}
-    shown = {name: look for name, look in network_looks("DilatedUNet").items() if name.split()[-1] in SHOWN_OF_D}
-    dilated = {name: look for case in DILATED_CASES for name, look in convolution_look(DILATED, *case).items()}
-    return [{**plain, **network_looks("CNN")}, network_looks("UNet"), shown, dilated]
+    """All looks, in groups: what ends the process costs the rest of its group."""
+    shown = {name: look for name, look in network_looks("DilatedUNet").items()
+             if name in [network_look("DilatedUNet", one) for one in SHOWN_OF_D]}
+    return [{**convolution_looks(PLAIN, (3,), (5,)), **network_looks("CNN")}, network_looks("UNet"), shown,
+            convolution_looks(DILATED, *DILATED_CASES)]
 
 
 # ------------------------------------------------------------------------------------------------
 # Networks
 
 
+def channels(network: str) -> dict[str, tuple[str, str]]:
+    """The sheet's table of blocks: the channels that each takes and makes; f is num_filters, K num_colours."""
+    joined = network != "CNN"
+    return {"downconv1": ("1", "f"), "downconv2": ("f", "2f"), "rfconv": ("2f", "2f"),
+            "upconv1": ("4f" if joined else "2f", "f"), "upconv2": ("2f" if joined else "f", "K"),
+            "finalconv": ("K + 1" if joined else "K", "K")}
+
+
+def number(channels: str, f: int, c: int) -> int:
+    return {"1": 1, "f": f, "2f": 2 * f, "4f": 4 * f, "K": c, "K + 1": c + 1}[channels]
+
+
 def expected_shapes(network: str, k: int, f: int, c: int) -> dict[str, list[int]]:
     """The state dict's entries by the sheet's table of blocks."""
-    joined = network != "CNN"
-    channels = {"downconv1": (1, f), "downconv2": (f, 2 * f), "rfconv": (2 * f, 2 * f),
-                "upconv1": (2 * f * (1 + joined), f), "upconv2": (f * (1 + joined), c), "finalconv": (c + joined, c)}
     shapes = {}
-    for block, (before, after) in channels.items():
+    for block, pair in channels(network).items():
+        before, after = (number(one, f, c) for one in pair)
         conv = f"{block}.0" if block in NORMS else block
         shapes |= {f"{conv}.weight": [after, before, k, k], f"{conv}.bias": [after]}
         if block in NORMS:
@@ -185,78 +214,123 @@ def of_block(shapes: dict, block: str) -> dict:
             if name.partition(".")[0] == block and not name.endswith("num_batches_tracked")}
 
 
-def difference(block: str, expected: dict, found: dict) -> str:
-    """How a block differs, in the words of the sheet; "" if it does not."""
+def order(block: str, what: str, layers: list[str]) -> str:
+    """Say what layers a block has, and what it should have."""
+    if block == "finalconv":
+        return f": should be a convolution alone, found {what} of {', '.join(layers)}"
+    return f": order is convolution, {MIDDLES[block]}BatchNorm2d, ReLU, found {', '.join(layers) or what}"
+
+
+def difference(network: str, block: str, sizes: tuple, answer: dict) -> str:
+    """Say how a block differs, in the words of the sheet; "" if it does not."""
+    expected, found = (of_block(shapes, block) for shapes in (expected_shapes(network, *sizes), answer["shapes"]))
+    if block not in answer["layers"]:
+        return ": there is no block of that name"
+    what, layers = answer["layers"][block]
     conv = f"{block}.0.weight" if block in NORMS else f"{block}.weight"
-    if not found:
-        return f"there is no block {block}"
+    if what == "a Python list":
+        return " is a Python list, should be nn.Sequential: PyTorch sees no layers in a list"
     if conv not in found or len(found[conv]) != 4:
-        return f"{block} does not begin with a convolution" if block in NORMS else f"{block} is no convolution"
-    (after, before, k, _), right = found[conv], expected[conv]
-    if [after, before] != right[:2]:
-        return f"{block} makes {after} channels of {before}, not {right[0]} of {right[1]}"
-    if k != right[2]:
-        return f"{block} has kernel {k}, not {right[2]}"
-    if found.keys() != expected.keys():
-        order = f"its order is {ORDERS[NORMS[block]]}" if block in NORMS else "it is a convolution alone"
-        return f"{block} has other layers: {order}"
-    return "" if found == expected else f"{block} has other shapes than its convolution makes"
+        return order(block, what, layers)
+    (makes, takes, k, _), right = found[conv], expected[conv]
+    names = [f" ({name})" if name != "1" else "" for name in channels(network)[block]]
+    lines = [f"takes {takes} channels, should be {right[1]}{names[0]}"] if takes != right[1] else []
+    lines += [f"makes {makes} channels, should be {right[0]}{names[1]}"] if makes != right[0] else []
+    lines += [f"has kernel {k}, should be {right[2]}"] if k != right[2] else []
+    if lines:
+        return f" {' and '.join(lines)}"
+    return "" if found == expected else order(block, what, layers)
 
 
-def differences(network: str, sizes: tuple, found: dict) -> list[str]:
-    expected = expected_shapes(network, *sizes)
-    lines = [difference(block, of_block(expected, block), of_block(found, block)) for block in BLOCKS]
-    more = sorted({name.partition(".")[0] for name in found} - set(BLOCKS))
-    lines += [f"{', '.join(more)}: the sheet has no such blocks"] if more else []
-    return [line for line in lines if line]
+def differences(ask, network: str, sizes: tuple = SIZES) -> dict[str, str]:
+    """Say block by block how a network's layers differ from the sheet's."""
+    answer = ask(network_look(network, "layers", sizes))
+    lines = {block: difference(network, block, sizes, answer) for block in BLOCKS}
+    more = {name.partition(".")[0] for name in answer["shapes"]} - set(BLOCKS)
+    lines |= dict.fromkeys(sorted(more), ": the sheet has no block of that name")
+    return {block: line for block, line in lines.items() if line}
+
+
+def said(network: str, lines: dict[str, str], sizes: tuple = SIZES) -> list[str]:
+    """Return the differences of blocks as complaints; equal ones are one."""
+    return [f"in {network}{sizes}, {', '.join(block for block in lines if lines[block] == line)}{line}"
+            for line in dict.fromkeys(lines.values())]
 
 
 def layers(ask, network):
-    k, f, c = 3, 32, 24
-    count = sum(int(np.prod(shape)) for name, shape in expected_shapes(network, k, f, c).items()
-                if "running" not in name)
-    return (f"the blocks and channels of the sheet, under its names: {count:,} weights and biases in "
-            f"{network}({k}, {f}, {c})"), differences(network, SIZES, ask(f"{network} layers"))
+    return "the blocks and channels of the sheet, under its names", said(network, differences(ask, network))
 
 
 def size(shape) -> str:
     return "x".join(map(str, shape))
 
 
-def forward(ask, network):
-    complaints = []
-    for look, batch in ("several", 2), ("single", 1):
-        found, right = ask(f"{network} {look}"), [batch, SIZES[2], 32, 32]
-        if found["returned"]:
-            complaints.append(f"forward returns {found['returned']}")
-        if found["shape"] != right:
-            complaints.append(f"the output for {size([batch, 1, 32, 32])} is {size(found['shape'])}, not {size(right)}")
-    return "[N, num_colours, 32, 32] from [N, 1, 32, 32], also for a batch of one", complaints[:1]
+def seen(ask, network) -> dict[str, list[str]]:
+    """Return what each block sees that ``forward`` calls: the blocks before it, or the input."""
+    found = ask(network_look(network, "sources"))
+    names = [*found["blocks"], "input"]  # -1 is the last
+    return {block: list(dict.fromkeys(names[source] for source in sources))
+            for block, sources in zip(found["blocks"], found["channels"], strict=True)}
 
 
-def joined(ask, network) -> dict[str, list[str]]:
-    """What each block that joins sees, block by block."""
-    found = ask(f"{network} sources")
-    if len(found) != len(BLOCKS):
-        raise Failure(f"{network} calls {len(found)} convolutions, not {len(BLOCKS)}")
-    names = [*BLOCKS, "input"]  # -1 is the last
-    return {block: list(dict.fromkeys(names[source] for source in found[BLOCKS.index(block)])) for block in JOINS}
+def join_fault(ask, network, block) -> str:
+    found, right = seen(ask, network).get(block), " and ".join(JOINS[block])
+    if found is None:
+        ask(network_look(network, "single"))  # which says why, if forward does not get there
+        return f"in {network}{SIZES}, forward never calls {block}"
+    misfit = ask(network_look(network, "sources"))["misfits"].get(block)
+    if misfit and (sorted(found) != sorted(JOINS[block]) or not differences(ask, network)):
+        return f"in {network}{SIZES}, {block} {misfit}: {right}, joined along dim=1"
+    return "" if sorted(found) == sorted(JOINS[block]) else (
+        f"in {network}{SIZES}, {block} sees {' and '.join(found)}, should see {right}")
 
 
 def join(ask, network, block):
-    found = joined(ask, network)[block]
-    right = JOINS[block]
-    return f"{block} sees {' and '.join(right)}", ([] if sorted(found) == sorted(right) else
-                                                 [f"{block} sees {' and '.join(found)}, not {' and '.join(right)}"])
+    return f"{block} sees {' and '.join(JOINS[block])}", [line for line in [join_fault(ask, network, block)] if line]
+
+
+def check_presence(ask, network) -> None:
+    """Raise ``Failure`` if too little of a network is there."""
+    found = seen(ask, network)
+    if len(found) < len(BLOCKS) / 2:
+        ask(network_look(network, "single"))
+        raise Failure(f"in {network}{SIZES}, forward calls {len(found)} of {len(BLOCKS)} convolutions")
+    if network != "CNN" and all(join_fault(ask, network, block) for block in JOINS):
+        raise Failure(f"in {network}{SIZES}, no skip connection is right: nothing else counts")
+
+
+def forward(ask, network):
+    check_presence(ask, network)
+    where, different, complaints = f"in {network}{SIZES}", differences(ask, network), []
+    for look, batch in ("several", 2), ("single", 1):
+        found, right = ask(network_look(network, look)), [batch, SIZES[2], 32, 32]
+        if found["returned"]:
+            complaints.append(f"{where}, forward returns {found['returned']}, should return a tensor")
+        elif found["shape"] != right:
+            complaints.append(f"{where}, the output for {size([batch, 1, 32, 32])} is {size(found['shape'])}, "
+                              f"should be {size(right)}")
+        if found["change"] and "finalconv" not in different:
+            complaints.append(f"{where}, forward returns {found['change']} of what finalconv makes, should return that")
+        if not different:
+            complaints += [f"{where}, {block} {line}" for block, line in found["misfits"].items()
+                           if network == "CNN" or block not in JOINS]
+        if complaints:
+            break
+    uncalled = [block for block in BLOCKS if block not in seen(ask, network)]
+    complaints += [f"{where}, forward never calls {', '.join(uncalled)}"] if uncalled and network == "CNN" else []
+    return "[N, num_colours, 32, 32] from [N, 1, 32, 32], also for a batch of one", complaints
 
 
 def training(ask, network):
-    answer = ask(f"{network} training")
+    check_presence(ask, network)
+    answer, blocks, where = ask(network_look(network, "training")), list(seen(ask, network)), f"in {network}{SIZES}"
     first, *_, last = answer["losses"]
-    complaints = [f"the loss went from {first:.3f} to {last:.3f}"] if not 0 < last < SHARE * first else []
-    still = [str(name) for name in answer["still"]]
-    complaints += [f"training never changes {', '.join(still)}"] if still else []
-    return f"{STEPS} steps lower the loss by a tenth at least, and change every filter", complaints
+    complaints = [] if 0 < last < SHARE * first else [
+        f"{where}, the loss went from {first:.3f} to {last:.3f} in {STEPS} steps, should go below {SHARE * first:.3f}"]
+    complaints += [f"{where}, training never changes {name}" for name in answer["still"]]
+    complaints += [f"{where}, no gradient flows from {blocks[to]} back to {blocks[source]}"
+                   for source, to in ask(network_look(network, "sources"))["cut"]]
+    return f"{STEPS} steps lower the loss by a tenth at least, and gradients reach every filter", complaints
 
 
 def stated_accuracy(name: str) -> float:
@@ -266,58 +340,72 @@ def stated_accuracy(name: str) -> float:
 
 def accuracy(ask, network) -> float | None:
     """Return what the given weights score in a network; None if they do not fit it."""
-    found, right = ask(f"{network} weights"), horses(1, SCORED)[1]["data"]
+    found, right = ask(network_look(network, "weights")), horses(1, SCORED)[1]["data"]
     if not found:
         return None
     found, right = (np.frombuffer(base64.b64decode(text), np.uint8) for text in (found, right))
-    return float(np.mean(found == right))
+    return float(np.mean(found == right)) if found.shape == right.shape else 0.
+
+
+def cost_before(ask, network) -> str:
+    """Name the check that a mistake, which weights show, too, has cost its points; "" if there is none."""
+    judges = [("layers", layers), ("forward", forward)]
+    judges += [(f"join-{block}", join, block) for block in JOINS] if network != "CNN" else []
+    return next((name for name, judge, *more in judges if judge(ask, network, *more)[1]), "")
 
 
 def weights(ask, network):
-    """Score the given weights; where layers or joins differ, that has cost its points before."""
+    """Score the given weights; a mistake of layers, output or joins has cost its points before."""
+    check_presence(ask, network)
     name, found = NETWORKS[network], accuracy(ask, network)
     right = stated_accuracy(name)
-    complaints = []
+    expected = f"{right:.1%} with weights/{name}.pkl"
+    if found is not None and abs(found - right) < 1e-3:
+        return expected, []
+    if before := cost_before(ask, network):
+        return expected, [], f"not counted, as {before} has cost its points"
     if found is None:
-        complaints = [f"weights/{name}.pkl does not fit"]
-    elif abs(found - right) >= 1e-3:
-        swapped = [block for block, seen in joined(ask, network).items() if network != "CNN" and seen != JOINS[block]]
-        reason = f": the joins have another order in {', '.join(swapped)}" if swapped else ""
-        complaints = [f"the given weights score {found:.1%}, not {right:.1%}{reason}"]
-    cost_before = layers(ask, network)[1] or forward(ask, network)[1] or (
-        network != "CNN" and any(join(ask, network, block)[1] for block in JOINS))
-    return f"{right:.1%} with weights/{name}.pkl", [] if cost_before else complaints
+        return expected, [f"in {network}{SIZES}, weights/{name}.pkl does not fit"]
+    swapped = [block for block, sees in seen(ask, network).items()
+               if network != "CNN" and sees != JOINS.get(block, sees)]
+    reasons = [f"the joins have another order in {', '.join(swapped)}"] if swapped else []
+    odd = {block: order(block, *answer) for block, answer in ask(network_look(network, "layers"))["layers"].items()
+           if block in NORMS and answer[1][1:] != f"{MIDDLES[block]}BatchNorm2d, ReLU".split(", ")}
+    reasons += [line.partition(", ")[2] for line in said(network, odd)]
+    return expected, [": ".join([f"in {network}{SIZES}, the given weights score {found:.1%}, should score {right:.1%}",
+                                 *([" and ".join(reasons)] if reasons else [])])]
 
 
-def written(ask, *networks) -> list[str]:
-    """Return the networks that are written, or else the first: a missing one has cost the points of its question."""
-    def is_there(network):
+def working(ask) -> list[str]:
+    """Return CNN, and UNet if it works; raises ``Failure`` if CNN does not. A UNet that fails has cost points of C."""
+    networks = []
+    for network in "CNN", "UNet":
         try:
-            return bool(ask(f"{network} layers"))
+            check_presence(ask, network)
+            ask(network_look(network, "several"))
+            networks.append(network)
         except Failure:
-            return False
-    return [network for network in networks if is_there(network)] or list(networks[:1])
+            if network == "CNN":
+                raise
+    return networks
 
 
-def colours(ask):
-    right = [2, OTHER_COLOURS[2], 32, 32]
-    wrong = [network for network in written(ask, "CNN", "UNet")
-             if ask(f"{network} colours")["shape"][1:2] == [SIZES[2]] != right[1:2]]
-    return f"networks for any number of colours, such as {right[1]}", (
-        [f"{' and '.join(wrong)}: {SIZES[2]} colours whatever num_colours is"] if wrong else [])
-
-
-def other_kernel(ask):
-    """Judge kernel 5; a mistake that shows with kernel 3, too, has cost its points before."""
-    complaint, known = (convolution_fault(ask, kernel) for kernel in (5, 3))
-    complaints = [f"{PLAIN[0]}: {complaint}"] if complaint and not known else []
-    for network in written(ask, "CNN", "UNet"):
-        found, known = (differences(network, sizes, ask(f"{network} {look}"))
-                        for sizes, look in ((OTHER_KERNEL, "kernel layers"), (SIZES, "layers")))
-        complaints += [f"{network}: {line}" for line in found if line not in known][:1]
-        if ask(f"{network} kernel")["shape"] != ask(f"{network} several")["shape"]:
-            complaints.append(f"{network}: the output is {size(ask(f'{network} kernel')['shape'])}")
-    return "kernel 5 as well as 3", [f"with kernel 5, {line}" for line in complaints]
+def other_sizes(ask, name):
+    """Judge a network of other sizes; a mistake that shows with the sheet's sizes, too, has cost its points before."""
+    sizes, complaints = OTHERS[name], []
+    if name == "kernel":
+        fault, known = (convolution_fault(ask, kernel) for kernel in (sizes[0], SIZES[0]))
+        complaints += [fault] if fault and not known else []
+    for network in working(ask):
+        known = differences(ask, network)
+        found = {block: line for block, line in differences(ask, network, sizes).items() if block not in known}
+        complaints += said(network, found, sizes)
+        output, usual = (ask(look)["shape"] for look in (network_look(network, "forward", sizes),
+                                                         network_look(network, "several")))
+        right, usual_right = [2, sizes[2], 32, 32], [2, SIZES[2], 32, 32]
+        if not found and output != right and usual == usual_right:
+            complaints.append(f"in {network}{sizes}, the output is {size(output)}, should be {size(right)}")
+    return f"networks for other sizes, too, such as CNN{sizes}", complaints
 
 
 # ------------------------------------------------------------------------------------------------
@@ -329,16 +417,22 @@ class Convolution(NamedTuple):
 
     gaps: int
     padding: int
+    biased: bool = True
 
 
 def recognised(answer: dict, kernel: int) -> Convolution | None:
     """Return the convolution with the output that was seen; None if there is none."""
     x, weight, bias = (torch.tensor(convolution_inputs(kernel)[name]) for name in ("x", "weight", "bias"))
     output = torch.tensor(answer["output"])
-    for gaps in range(8):
+    if output.dim() != 4 or any(abs(found - right) > MAX_GROWTH for found, right in zip(output.shape[2:], SIDE)):
+        return None
+    for gaps in range(MAX_GAPS):
         padding, odd = divmod(output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1), 2)
-        if padding >= 0 and not odd and close(output, F.conv2d(x, weight, bias, dilation=gaps + 1, padding=padding)):
-            return Convolution(gaps, padding)
+        if padding >= 0 and not odd:
+            right = F.conv2d(x, weight, dilation=gaps + 1, padding=padding)
+            for biased, added in (True, bias[:, None, None]), (False, 0):
+                if close(output, right + added):
+                    return Convolution(gaps, padding, biased)
     return None
 
 
@@ -346,19 +440,22 @@ def close(found: torch.Tensor, right: torch.Tensor) -> bool:
     return found.shape == right.shape and torch.allclose(found, right, rtol=1e-3, atol=1e-3)
 
 
-def gap_fault(found: Convolution | None, gaps: int | None = None) -> str:
-    """Say what is wrong with the output of a convolution; any dilation is right if ``gaps`` is None."""
-    if found is None:
-        return "the output is not that of a convolution with these weights and this bias"
-    return "" if gaps in (None, found.gaps) else f"{found.gaps} empty pixels between taps, not {gaps}"
+def pixels(number: int, what: str) -> str:
+    return f"{number} {what}pixel{'s' * (number != 1)}"
 
 
-def padding_fault(found: Convolution | None, kernel: int) -> str:
-    """Say what is wrong with the padding of a convolution."""
+def gap_fault(found: Convolution, gaps: int) -> str:
+    return "" if found.gaps == gaps else f"{pixels(found.gaps, 'empty ')} between taps, should be {gaps}"
+
+
+def faults(found: Convolution | None, kernel: int) -> list[str]:
+    """Say what is wrong with a convolution, whatever its dilation."""
     if found is None:
-        return ""
-    right = kernel // 2 * (found.gaps + 1)
-    return "" if found.padding == right else f"{found.padding} pixels of padding, not {right}: the size changes"
+        return ["the output is not that of a convolution with self.weight and self.bias"]
+    right, lines = kernel // 2 * (found.gaps + 1), [] if found.biased else ["self.bias is not added"]
+    if found.padding != right:
+        lines.append(f"{pixels(found.padding, '')} of padding, should be {right}: the size changes")
+    return lines
 
 
 def gradient_faults(answer: dict, kernel: int) -> list[str]:
@@ -370,97 +467,130 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
         output = F.conv2d(x, weight, bias, dilation=found.gaps + 1, padding=found.padding)
         cotangent = given["cotangent"][..., :output.shape[2], :output.shape[3]]
         (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
-    faults = []
-    for name, operand in {"x": x, "weight": weight, "bias": bias}.items():
-        if answer.get(name) is None:
-            faults.append(f"no gradient reaches {name if name == 'x' else f'self.{name}'}")
-        elif found and not close(torch.tensor(answer[name]), operand.grad):
-            faults.append(f"the gradient of {name if name == 'x' else f'self.{name}'} is wrong")
-    return faults
+    lines = []
+    for name, operand in {"x": x, "self.weight": weight, "self.bias": bias}.items():
+        gradient = answer.get(name.removeprefix("self."))
+        if name == "self.bias" and found and not found.biased:
+            continue  # it has cost its points
+        if gradient is None:
+            lines.append(f"no gradient reaches {name}")
+        elif found and not close(torch.tensor(gradient), operand.grad):
+            lines.append(f"the gradient of {name} is wrong")
+    return lines
+
+
+def call(place: tuple, *sizes: int) -> str:
+    return f"in {convolution_look(place, *sizes).partition(': ')[0]}, "
 
 
 def convolution_fault(ask, kernel: int) -> str:
-    found = recognised(ask(f"{PLAIN[0]} {kernel} None"), kernel)
-    return gap_fault(found, 0) or padding_fault(found, kernel)
+    found = recognised(ask(convolution_look(PLAIN, kernel)), kernel)
+    lines = [*faults(found, kernel), *([gap_fault(found, 0)] if found else [])]
+    return "".join(f"{call(PLAIN, kernel)}{line}" for line in lines[:1] if line)
 
 
 def plain_convolution(ask):
-    complaints = [convolution_fault(ask, 3), *gradient_faults(ask(f"{PLAIN[0]} 3 None"), 3)]
-    replaced = [network for network in written(ask, "CNN", "UNet") if ask(f"{network} library")]
-    if replaced:
-        complaints.append(f"{' and '.join(replaced)}: nn.Conv2d in place of {PLAIN[0]}")
+    answer = ask(convolution_look(PLAIN, 3))
+    complaints = [convolution_fault(ask, 3), *(call(PLAIN, 3) + line for line in gradient_faults(answer, 3))]
+    complaints += [f"{call(PLAIN, 3)}the library's nn.Conv2d computes"] if answer["wraps"] else []
+    for network in "CNN", "UNet":
+        try:
+            found = ask(network_look(network, "library"))
+        except Failure:
+            if network == "CNN":
+                raise
+            continue
+        if network == "CNN" and found["all"] < len(BLOCKS) / 2:
+            raise Failure(f"in {network}{SIZES}, there are {found['all']} convolutions, should be {len(BLOCKS)}")
+        complaints += [f"in {network}{SIZES}, {', '.join(found['library'])}: nn.Conv2d in place of your own {PLAIN[0]}"
+                       ] if found["library"] else []
     return ("output and gradients of nn.Conv2d with padding kernel // 2, and no other convolution in CNN and UNet",
             [line for line in complaints if line])
 
 
 def library_dilates(ask, kernel: int, dilation: int) -> bool:
     try:
-        return "library" in ask(dilated_look(kernel, dilation))
+        return "library" in ask(convolution_look(DILATED, kernel, dilation))
     except Failure:
         return False
 
 
-def dilated(ask) -> list[dict]:
-    """Return what was seen of dilations 1 and 3; raises ``Failure`` if the library dilates, or nothing does."""
+def dilated(ask) -> dict[int, tuple[Convolution | None, str]]:
+    """Return what dilations 1 and 3 are, and why one is none that counts.
+
+    Raises ``Failure`` if neither dilates, or if the library does.
+    """
     if any(library_dilates(ask, *case) for case in DILATED_CASES):
         raise Failure("the dilation is the library's: the sheet gives no credit for that")
-    answers = [ask(dilated_look(3, dilation)) for dilation in (1, 3)]
-    first, second = (recognised(answer, 3) for answer in answers)
-    if first and second and first.gaps == second.gaps:
-        raise Failure(f"dilation 1 and 3 both have {first.gaps} empty pixels between taps: nothing is dilated")
-    return answers
+    found = {}
+    for dilation in 1, 3:
+        try:
+            one = recognised(ask(convolution_look(DILATED, 3, dilation)), 3)
+            fault = gap_fault(one, dilation) if one else faults(None, 3)[0]
+            found[dilation] = one, call(DILATED, 3, dilation) + fault if fault else ""
+        except Failure as failure:
+            found[dilation] = None, str(failure)
+    if not any(one and one.gaps for one, _ in found.values()):
+        raise Failure(*(fault for _, fault in found.values()))
+    return found
+
+
+def dilated_convolutions(ask) -> dict[int, Convolution]:
+    return {dilation: one for dilation, (one, _) in dilated(ask).items() if one and one.gaps}
 
 
 def dilated_output(ask):
-    convolutions = [recognised(answer, 3) for answer in dilated(ask)]
-    complaints = [gap_fault(found) or padding_fault(found, 3) for found in convolutions]
-    return "taps that stand apart, and the size as it was", [line for line in complaints if line][:1]
+    return "taps that stand apart, and the size as it was", [
+        call(DILATED, 3, dilation) + line for dilation, one in dilated_convolutions(ask).items()
+        for line in faults(one, 3)]
 
 
 def dilated_numbering(ask):
-    found = [one.gaps if one else "no" for one in (recognised(answer, 3) for answer in dilated(ask))]
-    complaints = [] if found == [1, 3] else ["PyTorch's numbering: your dilation 1 is our 0"] if found == [0, 2] else [
-        f"with dilation 1 and 3 there are {found[0]} and {found[1]} empty pixels between taps"]
+    found = dilated(ask)
+    complaints = ["PyTorch's numbering: your dilation 1 is our 0"] if [
+        one and one.gaps for one, _ in found.values()] == [0, 2] else [fault for _, fault in found.values() if fault]
     return "1 and 3 empty pixels between taps with dilation 1 and 3", complaints
 
 
 def dilated_gradients(ask):
-    faults = [fault for answer in dilated(ask) for fault in gradient_faults(answer, 3)]
-    return "the gradients of a dilated convolution, which reach self.weight and self.bias", faults
+    return "the gradients of a dilated convolution, which reach self.weight and self.bias", [
+        call(DILATED, 3, dilation) + line for dilation in dilated_convolutions(ask)
+        for line in gradient_faults(ask(convolution_look(DILATED, 3, dilation)), 3)]
 
 
 def dilated_others(ask):
-    """Judge dilation 0 and kernel 5; a mistake of numbering or padding has cost its points before."""
-    convolutions, complaints = [recognised(answer, 3) for answer in dilated(ask)], []
-    shift = 1 if convolutions[0] and convolutions[0].gaps == 0 else 0
-    cut = any(padding_fault(one, 3) for one in convolutions)
-    for kernel, dilation in [(5, 1)] if shift else [(3, 0), (5, 1)]:
+    """Judge dilation 0 and kernel 5; a mistake of output or numbering has cost its points before."""
+    usual, complaints = dilated(ask)[1][0], []
+    for kernel, dilation in [(5, 1)] if dilated_numbering(ask)[1] else [(3, 0), (5, 1)]:
         try:
-            found = recognised(ask(dilated_look(kernel, dilation)), kernel)
-            complaint = gap_fault(found, dilation - shift) or ("" if cut else padding_fault(found, kernel))
+            found = recognised(ask(convolution_look(DILATED, kernel, dilation)), kernel)
+            lines = [] if found and dilated_output(ask)[1] else faults(found, kernel)
+            lines += [gap_fault(found, usual.gaps if usual and dilation else dilation)] if found else []
+            complaints += [call(DILATED, kernel, dilation) + line for line in lines if line]
         except Failure as failure:
-            complaint = str(failure)
-        complaints += [f"kernel {kernel}, dilation {dilation}: {complaint}"] if complaint else []
+            complaints += failure.args
     return "dilation 0 and kernel 5, too", complaints
 
 
 def dilated_network(ask):
-    right, found = stated_accuracy(NETWORKS["DilatedUNet"]), accuracy(ask, "DilatedUNet")
-    complaints = differences("DilatedUNet", SIZES, ask("DilatedUNet layers")) or forward(ask, "DilatedUNet")[1]
-    complaints += ["its dilation is the library's"] if "rfconv.0" in ask("DilatedUNet library") else []
+    name = "DilatedUNet"
+    complaints = layers(ask, name)[1] or forward(ask, name)[1]
+    library = ask(network_look(name, "library"))["library"]
+    complaints += ["its dilation is the library's"] if "rfconv.0" in library else []
+    right, found = stated_accuracy(NETWORKS[name]), accuracy(ask, name)
     if not complaints and (found is None or abs(found - right) >= 1e-3):
-        complaints = ["the given weights do not fit" if found is None else f"the given weights score {found:.1%}"]
-    return f"{right:.1%} with weights/{NETWORKS['DilatedUNet']}.pkl, our convolution put in", complaints
+        complaints = ["the given weights do not fit" if found is None else
+                      f"the given weights score {found:.1%}, should score {right:.1%}"]
+    return f"{right:.1%} with weights/{NETWORKS[name]}.pkl, our convolution put in", complaints
 
 
 CHECKS = [
-    Check("B", "layers", 0.6, layers, ("CNN",)),
+    Check("B", "layers", 0.5, layers, ("CNN",)),
     Check("B", "convolution", 0.4, plain_convolution),
     Check("B", "forward", 0.4, forward, ("CNN",)),
     Check("B", "training", 0.2, training, ("CNN",)),
     Check("B", "weights", 0.2, weights, ("CNN",)),
-    Check("B", "colours", 0.1, colours),
-    Check("B", "kernel", 0.1, other_kernel),
+    *(Check("B", name, 0.1, other_sizes, (name,)) for name in OTHERS),
     Check("C", "layers", 0.5, layers, ("UNet",)),
     Check("C", "forward", 0.4, forward, ("UNet",)),
     Check("C", "join-upconv1", 0.5, join, ("UNet", "upconv1")),

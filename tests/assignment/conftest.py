@@ -2,17 +2,23 @@
 
 import json
 import os
+import queue
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from colour.system.cli import UserError, folder_for
+from colour.system.devices import usable_cpus
 from colour.system.files import ROOT, atomic_write
 
-from .sandbox import SECONDS, Sandbox  # what imports torch is imported where it is used: meanwhile the worker starts
+from .loading import Wrong, text_of
+from .sandbox import SECONDS, Sandbox  # what imports torch is imported where it is used: meanwhile the workers start
 
-FILES, VERDICTS, MARKED, SANDBOX = (pytest.StashKey() for _ in range(4))
+FILES, MARKING = pytest.StashKey(), pytest.StashKey()
 HERE = Path(__file__).parent
+UPLOADS = ".py", ".ipynb", ".zip", ".rar", ".7z", ".tgz", ".gz", ".tar", ".html", ".htm"
 
 
 def pytest_addoption(parser, pluginmanager):
@@ -33,73 +39,166 @@ def pytest_addoption(parser, pluginmanager):
 def pytest_configure(config):
     paths, results = config.getoption("submission", None) or [], config.getoption("gradescope", None)
     try:
-        config.stash[FILES] = chosen(paths, config.args) if paths else [ROOT / "colourization.py"]
+        config.stash[FILES] = chosen(paths, config.args, bool(results)) if paths else [(ROOT / "colourization.py",)]
         for name in "points", "csv", "gradescope":
             if file := config.getoption(name, None):
                 if Path(file).is_dir():
                     raise UserError(f"{file} is a folder: name a file with --{name}")
                 folder_for(Path(file).parent, f"--{name}")
         if results and len(config.stash[FILES]) > 1:
-            raise UserError(f"Gradescope marks one submission: here are {', '.join(map(str, config.stash[FILES]))}")
+            raise UserError(f"--gradescope is for one submission, here are {len(config.stash[FILES])}")
     except UserError as error:
         if results and not Path(results).is_dir():
             save(results, json.dumps({"score": 0, "output": str(error)}))
         raise pytest.UsageError(f"{error}") from None
-    config.stash[VERDICTS], config.stash[MARKED] = {}, {}
-    config.stash[SANDBOX] = Sandbox(config.getoption("seconds", SECONDS))
-    if paths and hasattr(os, "fork"):
-        config.stash[SANDBOX].start()
-        config.add_cleanup(config.stash[SANDBOX].stop)
+    config.pluginmanager.register(Results(config))
+    if hasattr(os, "fork"):
+        alone = len(config.stash[FILES]) == 1 or hasattr(config, "workerinput")
+        config.stash[MARKING] = Marking(1 if alone else usable_cpus(), config.getoption("seconds", SECONDS))
+        config.add_cleanup(config.stash[MARKING].stop)
+        if paths:
+            config.stash[MARKING].start()
     if paths:  # the table says it all
         config.option.tbstyle, config.option.reportchars, config.option.no_header = "no", "", True
 
 
-def chosen(paths: list[str], arguments: list[str]) -> list[Path]:
-    """Return the files to mark, and raise ``UserError`` if there are none or pytest itself would import some."""
+# ------------------------------------------------------------------------------------------------
+# What is marked
+
+
+def chosen(paths: list[str], arguments: list[str], one_student: bool) -> list[tuple]:
+    """Return what to mark, as the arguments of ``Submission``: a file, or a folder and why there is none in it.
+
+    Raises ``UserError`` if there are none or pytest itself would import some.
+    """
     for argument in arguments:
         place = Path(argument.split("::")[0]).absolute()
         if HERE not in (place, *place.parents):
             raise UserError(f"pytest would import {argument}: name tests/assignment first, then --submission with all "
                             "that is to be marked")
-    for path in paths:
-        if not submissions(Path(path)):
+    files = []
+    for path in map(Path, paths):
+        if not path.exists():
             raise UserError(f"there is no file {path}: name the colourization.py to check, or a folder that holds "
                             "some, with --submission")
-    return [file for path in paths for file in submissions(Path(path))]
+        files += [(path,)] if path.is_file() else of_student(path) if one_student else of_class(path)
+    return files
 
 
-def submissions(path: Path) -> list[Path]:
-    """Return the files to mark at a path: every colourization.py in a folder, or else all of its Python files."""
-    if path.is_file():
-        return [path]
-    return sorted(path.rglob("colourization.py")) or sorted(path.glob("*.py"))
+def of_class(folder: Path) -> list[tuple]:
+    """Return a class's submissions: one a folder, and those that lie beside the folders."""
+    if own(folder):
+        return of_student(folder)
+    inside = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+    files = [path for path in inside if path.is_file() and path.suffix.lower() in UPLOADS]
+    folders = [path for path in inside if path.is_dir()]
+    if not folders and not files:
+        return of_student(folder)
+    return [(path,) for path in files] + [one for path in folders for one in of_student(path)]
+
+
+def of_student(folder: Path) -> list[tuple]:
+    """Return the submission in a folder, or those in the folders inside it if there is none at its top."""
+    if found := own(folder):
+        note = f"{found.name} is marked: there is no colourization.py"
+        return [(found,) if found.name == "colourization.py" else (found, note)]
+    inside = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+    nested = [one for path in inside if path.is_dir() for one in of_student(path) if len(one) < 3]
+    if nested:
+        return nested
+    files, said = [path for path in inside if path.is_file()], ""
+    with_classes = [path.name for path in files if path.suffix == ".py" and classes(path)]
+    for path in files:
+        try:
+            if path.suffix.lower() in UPLOADS:
+                text_of(path)
+        except Wrong as wrong:
+            said += f"; {path.name}: {wrong}"
+    reason = (f"{' and '.join(with_classes)} have the classes: hand in one file, colourization.py" if with_classes else
+              f"there is no colourization.py, and no other Python file that has the classes{said}")
+    return [(folder, "", reason)]
+
+
+def own(folder: Path) -> Path | None:
+    """Return a folder's colourization.py, or else the one Python file that has the most of the classes."""
+    if (folder / "colourization.py").is_file():
+        return folder / "colourization.py"
+    found = {path: classes(path) for path in sorted(folder.glob("*.py"))}
+    most = [path for path, names in found.items() if names and len(names) == max(map(len, found.values()))]
+    return most[0] if len(most) == 1 else None
+
+
+def classes(path: Path) -> set[str]:
+    try:
+        return set(re.findall(r"^class (CNN|UNet|MyDilatedConv2d)\b", text_of(path), re.MULTILINE))
+    except (OSError, Wrong):
+        return set()
+
+
+# ------------------------------------------------------------------------------------------------
+# Marking
+
+
+class Marking:
+    """Has a number of submissions looked at side by side, each in a sandbox of its own."""
+
+    def __init__(self, number: int, seconds: float):
+        self.sandboxes = [Sandbox(seconds) for _ in range(number)]
+        self.free, self.looked, self.pool = queue.SimpleQueue(), {}, ThreadPoolExecutor(len(self.sandboxes))
+        for sandbox in self.sandboxes:
+            self.free.put(sandbox)
+
+    def start(self) -> None:
+        for sandbox in self.sandboxes:
+            sandbox.start()
+
+    def stop(self) -> None:
+        self.pool.shutdown(cancel_futures=True)
+        for sandbox in self.sandboxes:
+            sandbox.stop()
+
+    def seen(self, submissions: list, index: int):
+        """Return a submission that has been looked at; the next ones are looked at meanwhile."""
+        for one in submissions[index:index + len(self.sandboxes)]:
+            if one not in self.looked:
+                self.looked[one] = self.pool.submit(self._look, one)
+        self.looked[submissions[index]].result()
+        return submissions[index]
+
+    def _look(self, submission) -> None:
+        sandbox = self.free.get()
+        try:
+            submission.look(sandbox)
+        finally:
+            self.free.put(sandbox)
+
+
+@pytest.fixture(scope="session")
+def submissions(pytestconfig):
+    from .checks import Submission
+
+    return [Submission(*one) for one in pytestconfig.stash[FILES]]
+
+
+@pytest.fixture
+def submission(pytestconfig, submissions, index):
+    if not hasattr(os, "fork"):
+        pytest.skip("the checker needs Linux or macOS: elsewhere there is no fork")
+    return pytestconfig.stash[MARKING].seen(submissions, index)
 
 
 def pytest_generate_tests(metafunc):
     from .checks import CHECKS
 
-    files = metafunc.config.stash[FILES]
+    files = [file for file, *_ in metafunc.config.stash[FILES]]
     names = [file.parent.name if file.name == "colourization.py" else file.stem for file in files]
-    metafunc.parametrize("file, check", [
-        pytest.param(file, check, id=check.id if len(files) == 1 else f"{name}-{check.id}")
-        for file, name in zip(files, names) for check in CHECKS])
+    metafunc.parametrize("index, check", [
+        pytest.param(index, check, id=check.id if len(files) == 1 else f"{name}-{check.id}")
+        for index, name in enumerate(names) for check in CHECKS])
 
 
-@pytest.fixture(scope="module")
-def sandbox(pytestconfig):
-    """Return the sandbox that runs submissions, its worker started."""
-    if not hasattr(os, "fork"):
-        pytest.skip("the checker needs Linux or macOS: elsewhere there is no fork")
-    with pytestconfig.stash[SANDBOX] as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def submission(sandbox, file, pytestconfig):
-    """Return the submission in a file, the same for each check."""
-    from .checks import Submission
-
-    return pytestconfig.stash[MARKED].setdefault(file, Submission(file, sandbox))
+# ------------------------------------------------------------------------------------------------
+# What is told
 
 
 def save(path: str, text: str) -> None:
@@ -107,25 +206,52 @@ def save(path: str, text: str) -> None:
         file.write(text.encode() + b"\n")
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    wanted = {name: config.getoption(name, None) for name in ("submission", "points", "csv", "gradescope")}
-    verdicts = config.stash[VERDICTS]
-    lost = any(verdict.complaints for found in verdicts.values() for verdict in found.values())
-    if not lost and not any(wanted.values()):
-        return  # this project's own, among its other tests
-    from .checks import Submission
-    from .report import csv_text, gradescope, report, summary, table
+class Results:
+    """Collects the verdicts, in whatever process of pytest's they were reached, and writes them if all are there."""
 
-    results = [report(config.stash[MARKED].get(file) or Submission(file, None), str(file), verdicts.get(file, {}))
-               for file in config.stash[FILES]]
-    only = results[0] if len(results) == 1 else None
-    if wanted["points"]:
-        save(wanted["points"], json.dumps(only or results, indent=1))
-    if wanted["csv"]:
-        save(wanted["csv"], csv_text(results).strip())
-    if wanted["gradescope"]:
-        save(wanted["gradescope"], json.dumps(gradescope(only), indent=1))
-    terminalreporter.section("points")
-    lines = [only["submission"], *table(only)] if only else [f"{one['submission']}: {summary(one)}" for one in results]
-    for line in lines:
-        terminalreporter.write_line(line)
+    def __init__(self, config):
+        self.config, self.verdicts, self.notes, self.lines = config, {}, {}, []
+
+    def pytest_runtest_logreport(self, report):
+        for name, value in report.user_properties:
+            if name == "verdict" and report.when == "call":
+                index, check, verdict, self.notes[index] = value
+                self.verdicts.setdefault(index, {})[check] = verdict
+
+    def pytest_sessionfinish(self, session):
+        wanted = {name: self.config.getoption(name, None) for name in ("points", "csv", "gradescope")}
+        lost = any(complaints for found in self.verdicts.values() for _, complaints, _ in found.values())
+        marking = self.config.getoption("submission", None) or any(wanted.values())
+        if hasattr(self.config, "workerinput") or not (lost or marking):
+            return  # this project's own, among its other tests
+        from .checks import CHECKS, Submission, Verdict
+        from .report import csv_text, gradescope, report, summary, table
+
+        files, done = self.config.stash[FILES], sum(map(len, self.verdicts.values()))
+        results = []
+        for index, one in enumerate(files):
+            submission = Submission(*one)
+            submission.notes = self.notes.get(index, [])
+            verdicts = {check: Verdict(*verdict) for check, verdict in self.verdicts.get(index, {}).items()}
+            results.append(report(submission, str(one[0]), verdicts))
+        if done < len(files) * len(CHECKS):
+            self.lines = [line for result in results if result["checks"] for line in [result["submission"], *table(result)]]
+            self.lines.append(f"a partial run, {done} of {len(files) * len(CHECKS)} checks: no marks are written")
+            if any(wanted.values()):
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            return
+        only = results[0] if len(results) == 1 else None
+        self.lines = [only["submission"], *table(only)] if only else [
+            f"{result['submission']}: {summary(result)}" for result in results]
+        if wanted["points"]:
+            save(wanted["points"], json.dumps(only or results, indent=1))
+        if wanted["csv"]:
+            save(wanted["csv"], csv_text(results).strip())
+        if wanted["gradescope"]:
+            save(wanted["gradescope"], json.dumps(gradescope(only), indent=1))
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.lines:
+            terminalreporter.section("points")
+        for line in self.lines:
+            terminalreporter.write_line(line)

@@ -6,21 +6,33 @@ below the main guard, a palette read from a folder of its author's, has nothing 
 
 import ast
 import builtins
+import codecs
 import importlib.util
+import io
+import os
 import re
 import signal
 import sys
 import tokenize
 import traceback
 from contextlib import contextmanager
-from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.machinery import FrozenImporter, PathFinder, SourceFileLoader
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "load_data", "colour_regression", "colour"  # stand in where a submission came without; none holds a solution
+SOLUTIONS = "colourization.py", "__pycache__", "tests", "writeup"  # here, and closed to a submission
 MAX_SOURCE = 1 << 20  # bytes
+MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+OTHER_FILES = {  # by their first bytes
+    rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b": "this is an archive: unpack it first",
+    rb"\s*\{\s*\"(cells|metadata|nbformat)\"": "this is a notebook: export it as colourization.py",
+    rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)": "this is a web page: save the Python file itself",
+    rb"%PDF": "this is a PDF: hand in the Python file",
+    rb"\{\\rtf|\xd0\xcf\x11\xe0": "this is a text processor's file: save it as plain text",
+}
 
 # Today's words for what PyTorch and Python had in 2018. None of this was in the way of a right answer then.
 REMOVED = {
@@ -43,8 +55,27 @@ class Wrong(Exception):
     """Something about a submission that no error of Python's says."""
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a file, whatever its encoding; raises ``Wrong`` if it is none, or too large."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_SOURCE + 1)
+    for begin, what in OTHER_FILES.items():
+        if re.match(begin, data, re.IGNORECASE):
+            raise Wrong(what)
+    if len(data) > MAX_SOURCE:
+        raise Wrong("the file is larger than a megabyte")
+    for mark, encoding in MARKS.items():
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    try:
+        return data.decode(tokenize.detect_encoding(io.BytesIO(data).readline)[0])
+    except (SyntaxError, UnicodeDecodeError):  # a coding line that lies
+        return data.decode("latin-1")
+
+
 def advised(line: str, limit: int = 200) -> str:
     """Make a line fit for a terminal: printable and short. Where it names something that is gone, add today's word."""
+    line = line[:10 * limit]
     advice = [advice for pattern, advice in REMOVED.items() if re.search(pattern, line)]
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
     return "; ".join([line if len(line) <= limit else f"{line[:limit]} ...", *advice])
@@ -52,7 +83,7 @@ def advised(line: str, limit: int = 200) -> str:
 
 def outdated(path: Path) -> list[str]:
     """Return the lines of a submission that use what is gone; some may never run."""
-    return [f"line {number}: {advice}" for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+    return [f"line {number}: {advice}" for number, line in enumerate(text_of(path).splitlines(), 1)
             for pattern, advice in REMOVED.items() if re.search(pattern, line)]
 
 
@@ -71,24 +102,14 @@ def explain(error: BaseException, path: str) -> str:
     return f"{place}{type(error).__name__}: {message}".rstrip(": ")
 
 
-def source_of(path: str) -> str:
-    if Path(path).stat().st_size > MAX_SOURCE:
-        raise Wrong("the file is larger than a megabyte")
-    try:
-        with tokenize.open(path) as file:
-            return file.read()
-    except (SyntaxError, UnicodeDecodeError):  # a coding line that lies
-        return Path(path).read_text(encoding="latin-1")
-
-
 def parsed(path: str, note) -> ast.Module:
     """The statements of a file, except for those that are no Python (any more).
 
     Of a statement of Python 2 or IPython's the line is left out, if that mends it, or else all that belongs to it: from
     one unindented line to the next.
     """
-    source = re.sub(r"\basync(?=\s*=[^=])", "non_blocking", source_of(path)).replace("\0", " ")
-    lines = source.split("\n")
+    source = re.sub(r"\basync(?=\s*=[^=])", "non_blocking", text_of(path)).replace("\0", " ")
+    lines = re.split(r"\r\n?|\n", source)
     while True:
         try:
             return ast.parse("\n".join(lines), path)
@@ -143,9 +164,7 @@ class Finder:
         self.folder, self.notes = str(folder), notes
 
     def find_spec(self, name, path=None, target=None):
-        if path is None and name.partition(".")[0] not in sys.stdlib_module_names:
-            path = [self.folder]
-        spec = PathFinder.find_spec(name, path) if path else None
+        spec = PathFinder.find_spec(name, path or [self.folder])
         if spec is None:
             return PathFinder.find_spec(name, [str(ROOT)]) if name in OURS else None
         place = Path(spec.origin or "")
@@ -180,9 +199,30 @@ def alarms(seconds: float):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def come_first(folder: Path) -> None:
+    """Forget Python's own modules that are called like a file of the folder, which comes first as usual."""
+    for name in {file.stem for file in folder.glob("*.py")} & sys.stdlib_module_names:
+        if name not in sys.builtin_module_names and not FrozenImporter.find_spec(name):
+            sys.modules.pop(name, None)
+
+
+def hide_solutions(submission: str) -> None:
+    """Have this process open no file of this project that holds a solution, unless that is marked itself."""
+    def refuse(event, arguments):
+        if event == "open" and isinstance(arguments[0], str | bytes):
+            path = Path(os.path.realpath(os.fsdecode(arguments[0])))
+            if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[:1] in closed and str(path) != submission:
+                raise PermissionError(f"a submission may not open {path.name}")
+
+    closed = [(name,) for name in SOLUTIONS]
+    sys.addaudithook(refuse)
+
+
 def load(path: str, seconds: float):
     """Import the file at ``path`` as the module ``colourization``; returns it and what was left out, a line each."""
     notes = []
+    come_first(Path(path).parent)
+    hide_solutions(path)
     vars(builtins).update(GIVEN_BACK)
     for name in "float", "int", "bool", "object":
         vars(np).setdefault(name, getattr(builtins, name))

@@ -13,11 +13,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .loading import Wrong
 
-SIZES = 3, 2, 4  # kernel, num_filters, num_colours: small and all different
+SIDES = {"downconv1": 32, "downconv2": 16, "rfconv": 8, "upconv1": 8, "upconv2": 16, "finalconv": 32}  # of inputs
+PIXEL_FUNCTIONS = {"softmax": functools.partial(torch.softmax, dim=1), "relu": torch.relu, "sigmoid": torch.sigmoid,
+                   "log_softmax": functools.partial(torch.log_softmax, dim=1), "tanh": torch.tanh}
 
 
 def find(module, name: str):
@@ -36,21 +40,46 @@ def convolutions(model: nn.Module) -> dict[str, nn.Module]:
             if isinstance(weight, torch.Tensor) and weight.dim() == 4}
 
 
-def is_library_conv(conv: nn.Module) -> bool:
-    """Tell if a convolution computes as ``nn.Conv2d`` does."""
-    return type(conv).forward is nn.Conv2d.forward
-
-
 def convolved(conv: nn.Module, gaps: int, x: torch.Tensor) -> torch.Tensor:
     step = gaps + 1
     return F.conv2d(x, conv.weight, conv.bias, padding=conv.weight.shape[-1] // 2 * step, dilation=step)
 
 
-class Network:
-    """A submission's network, with our convolution put in for its own: a wrong one costs no more than its own points.
+def fitted(x: torch.Tensor, shape: tuple) -> torch.Tensor:
+    """Cut or pad pictures to another number of them, of channels, and of pixels."""
+    if x.shape[2:] != shape[2:]:
+        x = F.interpolate(x, shape[2:])
+    return F.pad(x, (0, 0, 0, 0, 0, shape[1] - x.shape[1], 0, shape[0] - x.shape[0]))
 
-    Every call notes the ``inputs`` of the convolutions in the order of their calls, which is known whatever blocks are
-    called and how. The output is the last convolution's where the network returns something else than a tensor.
+
+def size(shape) -> str:
+    return "x".join(map(str, shape))
+
+
+class Joins(TorchFunctionMode):
+    """Joins pictures that do not fit each other, too, and notes that in ``failed``: it hides no other mistake then."""
+
+    failed = ""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        try:
+            return function(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            parts = args[0] if args else (kwargs or {}).get("tensors")
+            if function not in (torch.cat, torch.concat, torch.concatenate) or {part.dim() for part in parts} != {4}:
+                raise
+            shapes = " and ".join(size(part.shape) for part in parts)
+            self.failed = f"sees {shapes}, which torch.cat cannot join: {error}"
+            n, _, *side = parts[0].shape
+            return torch.cat([fitted(part, (n, part.shape[1], *side)) for part in parts], dim=1)
+
+
+class Network:
+    """A submission's network, with our convolution put in for its own, which takes inputs that do not fit it, too.
+
+    So a mistake costs no more than its own points. ``blocks``, ``inputs`` and ``outputs`` say what convolution was
+    called with what, in the order of the calls, and ``misfits`` which inputs do not fit. A call returns the output of
+    ``finalconv``, or of what is called last; ``returned`` is what the network itself returned.
     """
 
     def __init__(self, module, network: str, sizes):
@@ -58,67 +87,136 @@ class Network:
         self.model = find(module, network)(*sizes)
         if not isinstance(self.model, nn.Module):
             raise Wrong(f"{network} is no nn.Module")
-        dilated = getattr(module, "MyDilatedConv2d", ())
-        for conv in convolutions(self.model).values():
-            ours = functools.partial(convolved, conv, int(isinstance(conv, dilated)))
-            conv.forward = functools.partial(self._convolve, conv.forward if is_library_conv(conv) else ours)
-        self.inputs, self.noisy, self.returned = [], None, ""
+        self.lists = [name for name, value in vars(self.model).items() if isinstance(value, list | tuple) and value
+                      and all(isinstance(part, nn.Module) for part in value)]
+        for name in self.lists:  # PyTorch does not see what is in a list
+            value = vars(self.model).pop(name)
+            setattr(self.model, name, nn.ModuleList(value))
+        dilated, self.named = getattr(module, "MyDilatedConv2d", ()), convolutions(self.model)
+        known = set(SIDES) <= {name.partition(".")[0] for name in self.named}
+        for name, conv in self.named.items():
+            gaps = conv.dilation[0] - 1 if isinstance(conv, nn.Conv2d) else int(isinstance(conv, dilated))
+            conv.forward = functools.partial(self._convolve, name, known, functools.partial(convolved, conv, gaps))
+        self.noisy, self.joins = None, Joins()
+        self._forget()
 
-    def _convolve(self, convolution, *args, **kwargs):
+    def __deepcopy__(self, memo):
+        return self
+
+    def _forget(self):
+        self.blocks, self.inputs, self.outputs, self.misfits, self.called = [], [], [], {}, set()
+
+    def _convolve(self, name, known, convolution, *args, **kwargs):
         x, = *args, *kwargs.values()
-        output = convolution(x)
-        if len(self.inputs) == self.noisy:
+        at = len(self.inputs)
+        block = name.partition(".")[0] if known else [*SIDES, *[name] * at][at]
+        side, takes = SIDES.get(block, x.shape[-1]), self.named[name].weight.shape[1]
+        right = self.batch, takes, side, side
+        if self.joins.failed or x.shape != right:
+            self.misfits[block] = self.joins.failed or (
+                f"sees {size(x.shape)} (pictures, channels, rows, columns), should see {size(right)}")
+            self.joins.failed = ""
+        self.blocks.append(block)
+        self.inputs.append(x.clone())  # it may be changed in place
+        self.called.add(name)
+        output = convolution(fitted(x, right))
+        if at == self.noisy:
             output = torch.randn_like(output)
-        self.inputs.append(x.detach().clone())
-        self.last = output
+        self.outputs.append(output)
         return output
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        self.inputs.clear()
-        output = self.model(x)
-        if isinstance(output, torch.Tensor):
-            return output
-        self.returned = kind(output)
-        return self.last
+        self._forget()
+        self.batch = len(x)
+        with self.joins:
+            self.returned = self.model(x)
+        if not self.outputs:
+            raise Wrong("forward calls no convolution")
+        return self.outputs[self.blocks.index("finalconv") if "finalconv" in self.blocks else -1]
+
+
+def described(layer: nn.Module) -> str:
+    """Return the name of a layer, with what is unusual about it."""
+    name = type(layer).__name__
+    if isinstance(layer, nn.Upsample) and layer.mode != "nearest":
+        return f"{name}(mode={layer.mode!r})"
+    if isinstance(layer, nn.MaxPool2d) and (layer.kernel_size, layer.stride) not in [(2, 2), ((2, 2), (2, 2))]:
+        return f"{name}({layer.kernel_size}, stride={layer.stride})"
+    return name
 
 
 def layers(module, network, sizes):
-    """The shapes of the state dict's entries."""
-    return {name: list(value.shape) for name, value in Network(module, network, sizes).model.state_dict().items()}
+    """The shapes of the state dict's entries, and of each attribute what it is and its layers."""
+    net = Network(module, network, sizes)
+    return {"shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
+            "layers": {name: ["a Python list" if name in net.lists else type(part).__name__,
+                              [described(layer) for layer in part.children()]]
+                       for name, part in net.model.named_children()}}
 
 
-def library(module, network):
-    """The names of the network's convolutions that are the library's."""
-    return [name for name, conv in convolutions(Network(module, network, SIZES).model).items() if is_library_conv(conv)]
+def library(module, network, sizes):
+    """The number of the network's convolutions, and the names of those that are the library's, under any name."""
+    named = Network(module, network, sizes).named
+    return {"all": len(named), "library": [name for name, conv in named.items() if isinstance(conv, nn.Conv2d)]}
+
+
+def change(output: torch.Tensor, last: torch.Tensor) -> str:
+    """Say how a network's output differs from what its last convolution made; "" if it does not."""
+    if output.shape != last.shape or torch.equal(output, last):
+        return ""
+    return next((name for name, function in PIXEL_FUNCTIONS.items() if torch.allclose(function(last), output)), "more")
 
 
 def forward(module, network, sizes, batch, training=False):
-    """The shape of the output for a batch of 32x32 pictures, and what was returned if no tensor was."""
+    """The shape of the output for a batch of 32x32 pictures, or what was returned if no tensor was."""
     net = Network(module, network, sizes)
     net.model.train(training)
     with torch.no_grad():
-        return {"shape": list(net(torch.rand(batch, 1, 32, 32)).shape), "returned": net.returned}
+        last = net(torch.rand(batch, 1, 32, 32))
+    tensor = isinstance(net.returned, torch.Tensor)
+    return {"returned": "" if tensor else kind(net.returned), "shape": list(net.returned.shape) if tensor else [],
+            "change": change(net.returned, last) if tensor else "", "misfits": net.misfits}
 
 
-def sources(module, network):
-    """Where each channel comes from that a convolution sees: from which convolution before it (0, 1, ...), or else -1.
+def sources(module, network, sizes):
+    """What the convolutions see, in the order of their calls, as far as ``forward`` gets.
 
-    A channel comes from the last convolution that makes a difference to it when noise takes the place of its output.
+    ``blocks`` names them. ``channels`` says of each of their channels from which call it comes (0, 1, ..., -1 for the
+    input), which is the last that makes a difference to it when noise takes the place of its output. ``cut`` has the
+    calls, from and to, between which no gradient flows.
     """
-    net = Network(module, network, SIZES)
+    net = Network(module, network, sizes)
     net.model.eval()
-    x = torch.rand(2, 1, 32, 32)
-    with torch.no_grad():
+    x, error = torch.rand(2, 1, 32, 32), ""
+    try:
         net(x)
-        seen = list(net.inputs)
-        found = [[-1] * tensor.shape[1] for tensor in seen]
+    except Exception as reason:
+        error, net.returned = reason, None
+        if not net.inputs:
+            raise
+    blocks, misfits, seen, outputs = net.blocks, net.misfits, net.inputs, net.outputs
+    before = [tensor.detach().clone() for tensor in seen]
+    found = [[-1] * tensor.shape[1] for tensor in seen]
+    with torch.no_grad():
         for net.noisy in range(len(seen)):
-            net(x)
-            for channels, before, after in zip(found, seen, net.inputs, strict=True):
-                for channel in range(len(channels)):
-                    if not torch.equal(before[:, channel], after[:, channel]):
-                        channels[channel] = net.noisy
-    return found
+            try:
+                net(x)
+            except Exception:
+                if not error:
+                    raise
+            for channels, one, other in zip(found, before, net.inputs, strict=True):
+                for channel in (one != other).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten().tolist():
+                    channels[channel] = net.noisy
+    cut = []
+    for to, channels in enumerate(found):
+        for source in sorted(set(channels) - {-1}):
+            value, gradient = seen[to][:, [channel == source for channel in channels]], None
+            if value.requires_grad:
+                gradient, = torch.autograd.grad((value * torch.rand_like(value)).sum(), outputs[source],
+                                                retain_graph=True, allow_unused=True)
+            if gradient is None or not gradient.any():
+                cut.append([source, to])
+    return {"blocks": blocks, "channels": found, "misfits": misfits, "cut": cut}
 
 
 def unpacked(data: str, dtype: str, dims: list[int]) -> torch.Tensor:
@@ -136,13 +234,16 @@ def training(module, network, sizes, steps, rate, grey, labels):
     for _ in range(steps):
         net.model.zero_grad()
         loss = F.cross_entropy(F.interpolate(net(grey), labels.shape[1:]), labels)
+        if not loss.requires_grad:
+            raise Wrong("no gradient reaches any filter")
         loss.backward()
         losses.append(loss.item())
         with torch.no_grad():
             for value in held.values():
                 if value.grad is not None:
                     value -= rate * value.grad.sign()
-    return {"losses": losses, "still": [name for name in start if torch.equal(held[name], start[name])]}
+    return {"losses": losses, "still": [name for name in start if torch.equal(held[name], start[name])
+                                        and name.rpartition(".")[0] in net.called]}
 
 
 def predictions(module, network, sizes, weights, grey):
@@ -196,11 +297,11 @@ def watch_threads() -> None:
 
 def make_convolution(module, name, block, in_channels, out_channels, kernel, dilation):
     """The class of that name, or else that of a network's block, whatever it may be called."""
-    if hasattr(module, name):
-        convolution = getattr(module, name)
-    else:
-        network, part = block
-        convolution = type(find(module, network)(*SIZES).get_submodule(part))
+    convolution = getattr(module, name, None)
+    if convolution is None and hasattr(module, block[0]):
+        convolution = type(find(module, block[0])(3, 2, 4).get_submodule(block[1]))
+    if convolution in (None, nn.Conv2d) or name != "MyConv2d" and convolution is getattr(module, "MyConv2d", None):
+        raise Wrong(f"there is no class {name}")
     sizes = in_channels, out_channels, kernel
     if dilation is None:
         return convolution(*sizes)
@@ -211,25 +312,31 @@ def make_convolution(module, name, block, in_channels, out_channels, kernel, dil
 def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
     """The output of a convolution with that weight and bias, and the gradients of ``(output * cotangent).sum()``.
 
-    ``cotangent`` is cut to the output's size. ``library`` is true, and all else missing, if the library dilated.
+    ``cotangent`` is cut to the output's size. ``library`` is true, and all else missing, if the library dilated;
+    ``wraps`` if the library's class computes.
     """
     weight, bias, x = torch.tensor(weight), torch.tensor(bias), torch.tensor(x, requires_grad=True)
     conv = make_convolution(module, name, block, weight.shape[1], weight.shape[0], weight.shape[2], dilation)
     conv.load_state_dict({"weight": weight, "bias": bias}, strict=False)
     held = {"x": x, **dict(conv.named_parameters())}  # as an optimiser holds them
     Dilations.seen.clear()
+    computed = []
+    noted = register_module_forward_pre_hook(lambda part, _: computed.append(part))
     try:
         with Dilations():
             output = conv(x)
             if not isinstance(output, torch.Tensor):
                 raise Wrong(f"forward returns {kind(output)}")
-            seen = {"output": output.tolist()}
+            wraps = any(isinstance(part, nn.Conv2d) for part in computed)
+            seen = {"output": output.tolist(), "wraps": wraps}
             if output.requires_grad:
                 cotangent = torch.tensor(cotangent)[..., :output.shape[2], :output.shape[3]]
                 (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
     except Exception:
         if not Dilations.seen:
             raise
+    finally:
+        noted.remove()
     if Dilations.seen:
         return {"library": True}
     grads = {name: held[name].grad if name in held else None for name in ("x", "weight", "bias")}

@@ -19,8 +19,8 @@ def adopt_orphans(on: bool = True) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
 
 
-def descendants(root: int) -> set[int]:
-    """Return the processes below ``root`` that have not ended."""
+def descendants(root: int, spare: set[int] = frozenset()) -> set[int]:
+    """Return the processes below ``root`` that have not ended, without those of ``spare`` and what is below them."""
     children, ended = {}, set()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -30,15 +30,15 @@ def descendants(root: int) -> set[int]:
                 ended.add(int(folder.name))
     found, at = set(), [root]
     while at:
-        below = children.get(at.pop(), [])
+        below = set(children.get(at.pop(), [])) - spare
         found.update(below)
         at += below
     return found - ended
 
 
 def end_descendants(spare: set[int] = frozenset()) -> None:
-    """Kill all processes below this one, and those that they start meanwhile."""
-    while left := descendants(os.getpid()) - spare:
+    """Kill the processes below this one, and those that they start meanwhile."""
+    while left := descendants(os.getpid(), spare):
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -2,11 +2,9 @@
 
 import pytest
 
-from .conftest import VERDICTS
 
-
-def test_submission(file, check, submission, pytestconfig):
+def test_submission(check, submission, index, record_property):
     verdict = check(submission.ask)
-    pytestconfig.stash[VERDICTS].setdefault(file, {})[check.id] = verdict
-    if verdict.complaints:
+    record_property("verdict", [index, check.id, list(verdict), submission.notes])
+    if verdict.complaints and check.points:
         pytest.fail(f"expected: {verdict.expected}\nfound: {verdict.found}", pytrace=False)

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import os
+import random
 import resource
 import signal
 import sys
@@ -16,13 +17,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from . import looks, processes
-from .loading import Wrong, explain, load
+from .loading import MAX_SOURCE, Wrong, explain, load
 
 MAX_FILE = 16 << 20  # bytes that a submission may print, or write into a file
+MAX_ANSWER = 8 << 20  # bytes of its answers that are read
 MAX_WRITTEN = 256 << 20  # bytes that it may write into files together
 MAX_PROCESSES = 64
 HEAVY = {"matplotlib": "matplotlib.pyplot", "sklearn": "sklearn.cluster", "skimage": "skimage.io", "scipy": "scipy.io",
@@ -31,7 +34,7 @@ HEAVY = {"matplotlib": "matplotlib.pyplot", "sklearn": "sklearn.cluster", "skima
 
 def import_heavy(folder: Path) -> None:
     """Import what takes long and what the files of a submission name, once for all forks."""
-    text = "".join(file.read_text(errors="replace") for file in folder.glob("*.py") if file.stat().st_size < 1 << 20)
+    text = "".join(file.read_text(errors="replace") for file in folder.glob("*.py") if file.stat().st_size < MAX_SOURCE)
     for name, module in HEAVY.items():
         if name in text:
             with suppress(Exception):
@@ -63,12 +66,15 @@ def answer(submission, questions, seconds, megabytes, folder, output, result):
         result.flush()
 
     try:
-        module, notes = load(submission, seconds / 2)
+        module, notes = load(submission, seconds)
         say(notes=notes)
         for name, look, case in questions:
+            for library in random, np.random:
+                library.seed(0)
+            torch.manual_seed(0)
             try:
                 say(look=name, saw=getattr(looks, look)(module, **case))
-            except Exception as error:
+            except BaseException as error:
                 say(look=name, error=explain(error, submission))
     except BaseException as error:
         say(error=explain(error, submission))
@@ -89,8 +95,11 @@ def excess(megabytes: int, base: int) -> str:
     return ""
 
 
-def ask(submission, questions, seconds, megabytes):
-    """Take a group of looks in a process of its own; then end that process and all that it started."""
+def ask(submission, questions, seconds, patience, megabytes):
+    """Take looks in a process of its own; then end that process and all that it started.
+
+    It has so many seconds together, and its import and each look as many as ``patience``.
+    """
     import_heavy(Path(submission).parent)
     with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as output,
           tempfile.TemporaryFile() as result):
@@ -98,15 +107,19 @@ def ask(submission, questions, seconds, megabytes):
         if not pid:
             try:
                 os.setsid()
-                answer(submission, questions, seconds, megabytes, folder, output, result)
+                answer(submission, questions, 0.8 * patience, megabytes, folder, output, result)
             finally:
                 os._exit(0)
         print(pid, flush=True)  # should this process be ended, its child can be, too
-        base, end, turns, stopped = processes.memory("self"), time.monotonic() + seconds, 0, ""
+        base, start, turns, stopped = processes.memory("self"), time.monotonic(), 0, ""
+        said, heard = 0, start
         while not (ended := os.waitpid(pid, os.WNOHANG))[0] and not stopped:
             time.sleep(0.005)
             turns += 1
-            stopped = (f"no answer within {seconds:g} seconds" if time.monotonic() > end else
+            now, before, said = time.monotonic(), said, os.fstat(result.fileno()).st_size
+            heard = now if said != before else heard
+            stopped = (f"no answer within {min(patience, seconds):.0f} seconds" if now > heard + patience else
+                       f"its {seconds:.0f} seconds are over" if now > start + seconds else
                        excess(megabytes, base) if turns % 20 == 0 else "")
         with suppress(ProcessLookupError, PermissionError):  # nobody is left of its group
             os.killpg(pid, signal.SIGKILL)
@@ -117,12 +130,13 @@ def ask(submission, questions, seconds, megabytes):
             stopped = stopped or ("it exited" if status > 0 else f"it crashed ({signal.Signals(-status).name})")
         result.seek(0)
         output.seek(max(0, output.seek(0, os.SEEK_END) - 2000))
-        return {"result": result.read(MAX_FILE).decode(errors="replace"), "stopped": stopped,
+        return {"result": result.read(MAX_ANSWER).decode(errors="replace"), "stopped": stopped,
                 "output": output.read().decode(errors="replace")}
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=True)  # memory that is not initialised holds no luck, but NaN
     processes.adopt_orphans()
     # The first use of each imports much: once here, not in every process.
     with suppress(Wrong), looks.Dilations():
