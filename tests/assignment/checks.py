@@ -30,7 +30,7 @@ NORMS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2
 BLOCKS = *NORMS, "finalconv"
 MIDDLES = {"downconv1": "MaxPool2d, ", "downconv2": "MaxPool2d, ", "upconv1": "Upsample, ", "upconv2": "Upsample, "}
 JOINS = {"upconv1": ["rfconv", "downconv2"], "upconv2": ["upconv1", "downconv1"], "finalconv": ["upconv2", "input"]}
-NETWORKS = {"CNN": "cnn_k3_f32", "UNet": "unet_k3_f32", "DilatedUNet": "dunet_k3_f32"}  # with their trained weights
+WEIGHTS = {"CNN": "cnn_k3_f32", "UNet": "unet_k3_f32"}
 SIZES = 3, 32, 24  # kernel, num_filters, num_colours: the sheet's
 OTHERS = {"kernel": (5, 32, 24), "filters": (3, 8, 24), "colours": (3, 32, 10)}
 SCORED = 1000  # test horses that the given weights are scored on
@@ -40,7 +40,7 @@ STEPS, RATE, SHARE = 10, 0.005, 0.9  # of a training, and what part of its first
 PLAIN = "MyConv2d", ("CNN", "finalconv")  # where to find the class if it has another name
 DILATED = "MyDilatedConv2d", ("DilatedUNet", "rfconv.0")
 DILATED_CASES = (3, 1), (3, 3), (3, 0), (5, 1)  # kernel, dilation
-SHOWN_OF_D = "layers", "library", "several", "single", "sources", "weights"
+LINE = 1000  # letters of a complaint at most
 SIDE, MAX_GAPS, MAX_GROWTH = (14, 13), 8, 32  # rows and columns that a convolution gets; how much larger it may return
 
 
@@ -78,16 +78,18 @@ class Check(NamedTuple):
             expected, complaints, forgiven = "an answer", failure.args, ()
         except Exception:  # a forged answer has any form
             expected, complaints, forgiven = "an answer", ["its answer makes no sense"], ()
-        return Verdict(expected, [advised(line) for line in grouped(complaints)], *forgiven)
+        return Verdict(expected, [advised(line, LINE) for line in grouped(complaints)], *forgiven)
 
 
 def grouped(lines: Iterable[str]) -> list[str]:
-    """Write lines of the form "in CALL, WHAT" that say the same of several calls as one."""
-    calls = {}
+    """Put lines of the form "in CALL, WHAT" together that say the same of several calls, and what is said of a call."""
+    calls, said = {}, {}
     for line in lines:
-        call, what = re.fullmatch(r"(?s)(?:in (\w+\([\d, ]+\)), )?(.*)", line).groups()
-        calls.setdefault(what, {})[call] = None
-    return [f"in {' and '.join(found)}, {what}" if None not in found else what for what, found in calls.items()]
+        call, what = re.fullmatch(r"(?s)(in \w+\([\d, ]+\), )?(.*)", line).groups(default="")
+        calls.setdefault(what, []).append(call)
+    for what, found in calls.items():
+        said.setdefault(" and ".join(dict.fromkeys(call[3:-2] for call in found)), []).append(what)
+    return [f"in {call}, {'; '.join(found)}" if call else "; ".join(found) for call, found in said.items()]
 
 
 class Submission:
@@ -155,12 +157,12 @@ def network_look(network: str, name: str, sizes: tuple = SIZES) -> str:
 
 def network_looks(network: str) -> dict[str, tuple]:
     (grey, labels), (test, _) = horses(0, 8), horses(1, SCORED)
-    weights = str(ROOT / "weights" / f"{NETWORKS[network]}.pkl")
+    weights = str(ROOT / "weights" / f"{WEIGHTS[network]}.pkl")
     learning = {"steps": STEPS, "rate": RATE, "grey": grey, "labels": labels}
     wanted = [
         (SIZES, "layers", "layers", {}),
-        (SIZES, "sources", "sources", {}),
         (SIZES, "library", "library", {}),
+        (SIZES, "sources", "sources", {}),
         (SIZES, "several", "forward", {"batch": 2, "training": True}),
         (SIZES, "single", "forward", {"batch": 1}),
         (SIZES, "training", "training", learning),
@@ -174,9 +176,9 @@ def network_looks(network: str) -> dict[str, tuple]:
 @cache
 def looks() -> list[dict[str, tuple]]:
     """All looks, in groups: what ends the process costs the rest of its group."""
-    shown = {name: look for name, look in network_looks("DilatedUNet").items()
-             if name in [network_look("DilatedUNet", one) for one in SHOWN_OF_D]}
-    return [{**convolution_looks(PLAIN, (3,), (5,)), **network_looks("CNN")}, network_looks("UNet"), shown,
+    shown = network_look("DilatedUNet", "library")
+    return [{**convolution_looks(PLAIN, (3,), (5,)), **network_looks("CNN")}, network_looks("UNet"),
+            {shown: ("library", {"network": "DilatedUNet", "sizes": SIZES})},
             convolution_looks(DILATED, *DILATED_CASES)]
 
 
@@ -218,7 +220,7 @@ def order(block: str, what: str, layers: list[str]) -> str:
     """Say what layers a block has, and what it should have."""
     if block == "finalconv":
         return f": should be a convolution alone, found {what} of {', '.join(layers)}"
-    return f": order is convolution, {MIDDLES[block]}BatchNorm2d, ReLU, found {', '.join(layers) or what}"
+    return f": order is convolution, {MIDDLES.get(block, '')}BatchNorm2d, ReLU, found {', '.join(layers) or what}"
 
 
 def difference(network: str, block: str, sizes: tuple, answer: dict) -> str:
@@ -229,7 +231,7 @@ def difference(network: str, block: str, sizes: tuple, answer: dict) -> str:
     what, layers = answer["layers"][block]
     conv = f"{block}.0.weight" if block in NORMS else f"{block}.weight"
     if what == "a Python list":
-        return " is a Python list, should be nn.Sequential: PyTorch sees no layers in a list"
+        return ": should be nn.Sequential, found a Python list, in which PyTorch sees no layers"
     if conv not in found or len(found[conv]) != 4:
         return order(block, what, layers)
     (makes, takes, k, _), right = found[conv], expected[conv]
@@ -294,7 +296,7 @@ def check_presence(ask, network) -> None:
     found = seen(ask, network)
     if len(found) < len(BLOCKS) / 2:
         ask(network_look(network, "single"))
-        raise Failure(f"in {network}{SIZES}, forward calls {len(found)} of {len(BLOCKS)} convolutions")
+        raise Failure(f"in {network}{SIZES}, forward calls {len(found)} of {len(BLOCKS)} convolutions: too few")
     if network != "CNN" and all(join_fault(ask, network, block) for block in JOINS):
         raise Failure(f"in {network}{SIZES}, no skip connection is right: nothing else counts")
 
@@ -310,7 +312,7 @@ def forward(ask, network):
             complaints.append(f"{where}, the output for {size([batch, 1, 32, 32])} is {size(found['shape'])}, "
                               f"should be {size(right)}")
         if found["change"] and "finalconv" not in different:
-            complaints.append(f"{where}, forward returns {found['change']} of what finalconv makes, should return that")
+            complaints.append(f"{where}, forward returns {found['change']} finalconv's output, should return it as it is")
         if not different:
             complaints += [f"{where}, {block} {line}" for block, line in found["misfits"].items()
                            if network == "CNN" or block not in JOINS]
@@ -357,7 +359,7 @@ def cost_before(ask, network) -> str:
 def weights(ask, network):
     """Score the given weights; a mistake of layers, output or joins has cost its points before."""
     check_presence(ask, network)
-    name, found = NETWORKS[network], accuracy(ask, network)
+    name, found = WEIGHTS[network], accuracy(ask, network)
     right = stated_accuracy(name)
     expected = f"{right:.1%} with weights/{name}.pkl"
     if found is not None and abs(found - right) < 1e-3:
@@ -370,7 +372,7 @@ def weights(ask, network):
                if network != "CNN" and sees != JOINS.get(block, sees)]
     reasons = [f"the joins have another order in {', '.join(swapped)}"] if swapped else []
     odd = {block: order(block, *answer) for block, answer in ask(network_look(network, "layers"))["layers"].items()
-           if block in NORMS and answer[1][1:] != f"{MIDDLES[block]}BatchNorm2d, ReLU".split(", ")}
+           if block in NORMS and answer[1][1:] != f"{MIDDLES.get(block, '')}BatchNorm2d, ReLU".split(", ")}
     reasons += [line.partition(", ")[2] for line in said(network, odd)]
     return expected, [": ".join([f"in {network}{SIZES}, the given weights score {found:.1%}, should score {right:.1%}",
                                  *([" and ".join(reasons)] if reasons else [])])]
@@ -417,22 +419,24 @@ class Convolution(NamedTuple):
 
     gaps: int
     padding: int
-    biased: bool = True
+    biased: bool
+    stale: bool  # computed with the weights that it was made with
 
 
 def recognised(answer: dict, kernel: int) -> Convolution | None:
     """Return the convolution with the output that was seen; None if there is none."""
     x, weight, bias = (torch.tensor(convolution_inputs(kernel)[name]) for name in ("x", "weight", "bias"))
-    output = torch.tensor(answer["output"])
+    output, start = torch.tensor(answer["output"]), torch.tensor(answer["start"])
     if output.dim() != 4 or any(abs(found - right) > MAX_GROWTH for found, right in zip(output.shape[2:], SIDE)):
         return None
     for gaps in range(MAX_GAPS):
         padding, odd = divmod(output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1), 2)
         if padding >= 0 and not odd:
-            right = F.conv2d(x, weight, dilation=gaps + 1, padding=padding)
-            for biased, added in (True, bias[:, None, None]), (False, 0):
-                if close(output, right + added):
-                    return Convolution(gaps, padding, biased)
+            for stale, filters in enumerate([weight, start] if start.shape == weight.shape else [weight]):
+                right = F.conv2d(x, filters, dilation=gaps + 1, padding=padding)
+                for biased, added in (True, bias[:, None, None]), (False, 0):
+                    if close(output, right + added):
+                        return Convolution(gaps, padding, biased, bool(stale))
     return None
 
 
@@ -472,9 +476,11 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
         gradient = answer.get(name.removeprefix("self."))
         if name == "self.bias" and found and not found.biased:
             continue  # it has cost its points
-        if gradient is None:
+        if name == "self.weight" and found and found.stale:
+            lines.append("the filter is built in __init__, so training does not change it")
+        elif gradient is None:
             lines.append(f"no gradient reaches {name}")
-        elif found and not close(torch.tensor(gradient), operand.grad):
+        elif found and not found.stale and not close(torch.tensor(gradient), operand.grad):
             lines.append(f"the gradient of {name} is wrong")
     return lines
 
@@ -501,7 +507,7 @@ def plain_convolution(ask):
                 raise
             continue
         if network == "CNN" and found["all"] < len(BLOCKS) / 2:
-            raise Failure(f"in {network}{SIZES}, there are {found['all']} convolutions, should be {len(BLOCKS)}")
+            raise Failure(f"in {network}{SIZES}, {found['all']} of {len(BLOCKS)} convolutions are there: too few")
         complaints += [f"in {network}{SIZES}, {', '.join(found['library'])}: nn.Conv2d in place of your own {PLAIN[0]}"
                        ] if found["library"] else []
     return ("output and gradients of nn.Conv2d with padding kernel // 2, and no other convolution in CNN and UNet",
@@ -521,7 +527,7 @@ def dilated(ask) -> dict[int, tuple[Convolution | None, str]]:
     Raises ``Failure`` if neither dilates, or if the library does.
     """
     if any(library_dilates(ask, *case) for case in DILATED_CASES):
-        raise Failure("the dilation is the library's: the sheet gives no credit for that")
+        raise Failure(f"in {DILATED[0]}, the dilation is the library's: the sheet gives no credit for that")
     found = {}
     for dilation in 1, 3:
         try:
@@ -547,8 +553,9 @@ def dilated_output(ask):
 
 def dilated_numbering(ask):
     found = dilated(ask)
-    complaints = ["PyTorch's numbering: your dilation 1 is our 0"] if [
-        one and one.gaps for one, _ in found.values()] == [0, 2] else [fault for _, fault in found.values() if fault]
+    complaints = [fault for _, fault in found.values() if fault]
+    if [one and one.gaps for one, _ in found.values()] == [0, 2]:
+        complaints = [f"{call(DILATED, 3, 1)}PyTorch's numbering: your dilation 1 is our 0"]
     return "1 and 3 empty pixels between taps with dilation 1 and 3", complaints
 
 
@@ -573,15 +580,9 @@ def dilated_others(ask):
 
 
 def dilated_network(ask):
-    name = "DilatedUNet"
-    complaints = layers(ask, name)[1] or forward(ask, name)[1]
-    library = ask(network_look(name, "library"))["library"]
-    complaints += ["its dilation is the library's"] if "rfconv.0" in library else []
-    right, found = stated_accuracy(NETWORKS[name]), accuracy(ask, name)
-    if not complaints and (found is None or abs(found - right) >= 1e-3):
-        complaints = ["the given weights do not fit" if found is None else
-                      f"the given weights score {found:.1%}, should score {right:.1%}"]
-    return f"{right:.1%} with weights/{NETWORKS[name]}.pkl, our convolution put in", complaints
+    found, rfconv = ask(network_look("DilatedUNet", "library")), "rfconv.0"
+    complaints = [] if rfconv in found["dilated"] else [f"in DilatedUNet{SIZES}, {rfconv} is not {DILATED[0]}"]
+    return f"a UNet with {DILATED[0]} in rfconv", complaints
 
 
 CHECKS = [

@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .loading import Wrong
 
 SIDES = {"downconv1": 32, "downconv2": 16, "rfconv": 8, "upconv1": 8, "upconv2": 16, "finalconv": 32}  # of inputs
-PIXEL_FUNCTIONS = {"softmax": functools.partial(torch.softmax, dim=1), "relu": torch.relu, "sigmoid": torch.sigmoid,
-                   "log_softmax": functools.partial(torch.log_softmax, dim=1), "tanh": torch.tanh}
+CHANGES = {"the softmax of": functools.partial(torch.softmax, dim=1), "the ReLU of": torch.relu,
+           "the log_softmax of": functools.partial(torch.log_softmax, dim=1), "the sigmoid of": torch.sigmoid,
+           "the tanh of": torch.tanh}
 
 
 def find(module, name: str):
@@ -95,7 +96,7 @@ class Network:
         dilated, self.named = getattr(module, "MyDilatedConv2d", ()), convolutions(self.model)
         known = set(SIDES) <= {name.partition(".")[0] for name in self.named}
         for name, conv in self.named.items():
-            gaps = conv.dilation[0] - 1 if isinstance(conv, nn.Conv2d) else int(isinstance(conv, dilated))
+            gaps = 1 if isinstance(conv, dilated) else conv.dilation[0] - 1 if isinstance(conv, nn.Conv2d) else 0
             conv.forward = functools.partial(self._convolve, name, known, functools.partial(convolved, conv, gaps))
         self.noisy, self.joins = None, Joins()
         self._forget()
@@ -155,16 +156,17 @@ def layers(module, network, sizes):
 
 
 def library(module, network, sizes):
-    """The number of the network's convolutions, and the names of those that are the library's, under any name."""
-    named = Network(module, network, sizes).named
-    return {"all": len(named), "library": [name for name, conv in named.items() if isinstance(conv, nn.Conv2d)]}
+    """The number of the network's convolutions, and the names of those that are the library's, or dilated."""
+    named, dilated = Network(module, network, sizes).named, getattr(module, "MyDilatedConv2d", ())
+    return {"all": len(named), "library": [name for name, conv in named.items() if isinstance(conv, nn.Conv2d)],
+            "dilated": [name for name, conv in named.items() if isinstance(conv, dilated)]}
 
 
 def change(output: torch.Tensor, last: torch.Tensor) -> str:
     """Say how a network's output differs from what its last convolution made; "" if it does not."""
     if output.shape != last.shape or torch.equal(output, last):
         return ""
-    return next((name for name, function in PIXEL_FUNCTIONS.items() if torch.allclose(function(last), output)), "more")
+    return next((what for what, function in CHANGES.items() if torch.allclose(function(last), output)), "a change of")
 
 
 def forward(module, network, sizes, batch, training=False):
@@ -313,10 +315,11 @@ def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
     """The output of a convolution with that weight and bias, and the gradients of ``(output * cotangent).sum()``.
 
     ``cotangent`` is cut to the output's size. ``library`` is true, and all else missing, if the library dilated;
-    ``wraps`` if the library's class computes.
+    ``wraps`` if the library's class computes. ``start`` are the weights that it was made with.
     """
     weight, bias, x = torch.tensor(weight), torch.tensor(bias), torch.tensor(x, requires_grad=True)
     conv = make_convolution(module, name, block, weight.shape[1], weight.shape[0], weight.shape[2], dilation)
+    start = getattr(conv, "weight", weight).tolist()
     conv.load_state_dict({"weight": weight, "bias": bias}, strict=False)
     held = {"x": x, **dict(conv.named_parameters())}  # as an optimiser holds them
     Dilations.seen.clear()
@@ -327,8 +330,12 @@ def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
             output = conv(x)
             if not isinstance(output, torch.Tensor):
                 raise Wrong(f"forward returns {kind(output)}")
+            if output.numel() > 100 * x.numel():
+                raise Wrong(f"the output for {size(x.shape)} is {size(output.shape)}")
+            if output.isnan().any():
+                raise Wrong("the output is NaN: memory is used that nothing has set, as of torch.empty")
             wraps = any(isinstance(part, nn.Conv2d) for part in computed)
-            seen = {"output": output.tolist(), "wraps": wraps}
+            seen = {"output": output.tolist(), "start": start, "wraps": wraps}
             if output.requires_grad:
                 cotangent = torch.tensor(cotangent)[..., :output.shape[2], :output.shape[3]]
                 (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()

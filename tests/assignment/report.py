@@ -26,8 +26,10 @@ def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> d
         old = outdated(submission.path)
     except (OSError, Wrong):  # which the checks say
         old = []
-    return {"submission": name, "points": points, "of": of, "parts": parts, "checks": rows,
-            "outdated": old, "notes": [*filter(None, [submission.about]), *(f"left out: {advised(note)}" for note in submission.notes)]}
+    notes = [submission.about] if submission.about else []
+    notes += [f"left out: {advised(note)}" for note in submission.notes]
+    return {"submission": name, "points": points, "of": of, "parts": parts, "checks": rows, "outdated": old,
+            "notes": notes}
 
 
 def found(result: dict) -> dict[str, str]:
