@@ -16,7 +16,7 @@ import torch
 
 from colour.system.files import ROOT
 from tests import forking
-from tests.assignment import checks, looks, report
+from tests.assignment import checks, conftest, looks, report
 from tests.assignment import sandbox as sandbox_module
 from tests.assignment.checks import AS_EXPECTED, CHECKS, Submission
 from tests.assignment.loading import outdated
@@ -100,8 +100,7 @@ class DilatedUNet(UNet):
 if __name__ == '__main__':
     load_cifar10()
 '''
-CLASSES = RIGHT.index("class MyConv2d")
-GUARD = RIGHT.index("if __name__")
+CONVOLUTIONS = RIGHT.split("class CNN")[0]  # a submission that is marked fast
 UNET = "class UNet" + RIGHT.split("class UNet")[1].split("class DilatedUNet")[0]
 CNN_RETURN = "return self.finalconv(x)"
 DILATED = RIGHT.split("        self.dilation = dilation\n")[1].split("\ndef block")[0]
@@ -372,7 +371,7 @@ SAID = {  # a part of what is said of some
     "joins detached": "in UNet(3, 32, 24), no gradient flows from upconv2 back to downconv1",
     "G without bias": "self.bias is not added",
     "G built in __init__": "the filter is built in __init__",
-    "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv's output, should return it",
+    "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv's output, should",
     "ReLU at the end": "in UNet(3, 32, 24), forward returns the ReLU of finalconv's output",
     "bilinear upsampling": "found MyConv2d, Upsample(mode='bilinear'), BatchNorm2d, ReLU",
     "lists of layers": "downconv1, downconv2, rfconv, upconv1, upconv2: should be nn.Sequential, found a Python list",
@@ -492,18 +491,40 @@ def test_classes_in_another_file(sandbox, tmp_path):
     (tmp_path / "models.py").write_text(changed(LOSES["a crash"][0]).replace("ctypes.string_at(0)", "x.no_such_thing"))
     marked = result(submitted(sandbox, tmp_path, "from models import *\n"))
     assert lost(marked) == LOSES["a crash"][1]
-    assert report.complaints(marked)["B-forward"].startswith("models.py line ")
+    assert report.complaints(marked)["B-forward"].startswith("in CNN(3, 32, 24), models.py line ")
     assert "x.no_such_thing`: AttributeError" in report.complaints(marked)["B-forward"]
 
 
-def test_reference_cannot_be_imported(sandbox, tmp_path):
-    source = changed([before_classes("import sys\nsys.modules.pop('colourization')\n"
-                                     "from colourization import CNN as Found")])
-    path = tmp_path / "mine.py"
-    path.write_text(source + "\nCNN = Found\n")
-    submission = Submission(path, sandbox)
-    assert "B-layers" not in lost(result(submission))  # its own classes are there, and Found is not
-    assert any("No module named 'colourization'" in note for note in submission.notes)
+def test_own_files_come_first(sandbox, tmp_path):
+    """Whatever they are called: as modules of the checker, or of Python. The file itself is one that Notepad saved."""
+    names = "loading", "looks", "processes", "worker", "checks", "profile", "queue", "statistics", "json"
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("half = 1\n")
+    imports = "".join(f"from {name} import half\n" for name in names)
+    (tmp_path / "colourization.py").write_text(
+        changed([("import argparse", f"{imports}import argparse"), ("nn.MaxPool2d(2)", "nn.MaxPool2d(2 * half)")]),
+        encoding="utf-16")
+    submission = Submission(tmp_path / "colourization.py")
+    submission.look(sandbox)
+    assert (marked := result(submission))["points"] == 6 and marked["notes"] == []
+
+
+@pytest.mark.parametrize("where", [
+    "load_data.__file__", "sys._getframe(4).f_code.co_filename", "looks_for_it"])
+def test_reference_cannot_be_imported(sandbox, tmp_path, where):
+    """Neither by its name nor by the place of a module that is known."""
+    code = f"""import importlib.util, load_data, sys
+from pathlib import Path
+sys.modules.pop('colourization')
+looks_for_it = [path for path in Path({str(ROOT)!r}).iterdir()][0]
+for folder in Path({where}).resolve().parents:
+    if (folder / 'colourization.py').exists():
+        sys.path.insert(0, str(folder))
+"""
+    for last in "from colourization import *", "exec((folder / 'colourization.py').read_text())":
+        marked = result(submitted(sandbox, tmp_path, f"{code}        {last}\n" if "exec" in last else f"{code}{last}\n",
+                                  "mine.py"))
+        assert marked["points"] == 0 and marked["notes"]
 
 
 FORGED = """
@@ -536,6 +557,10 @@ AT_IMPORT = {  # what a submission does when it is imported, and what is said of
     "\x00\x01\x02\n" * 100: "",
     "(" * 100_000: "",
     "x = 1\n" * 200_000: "larger than a megabyte",
+    "PK\3\4 a zip": "this is an archive: unpack it first",
+    '{\n "cells": []}': "this is a notebook: export it as colourization.py",
+    "\n<!DOCTYPE html>": "this is a web page: save the Python file itself",
+    "%PDF-1.4": "this is a PDF",
     "\n".join(f"class A{n}(:\n    pass" for n in range(300)): "SyntaxError",
 }
 
@@ -583,7 +608,7 @@ def test_limits_of_resources(sandbox, tmp_path, name):
 
 
 def test_long_import_is_interrupted(sandbox, tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "seconds", 20)
+    monkeypatch.setattr(sandbox, "seconds", 40)
     source = changed([before_classes("import time; time.sleep(60)")]) + "while True: pass\n"
     submission = submitted(sandbox, tmp_path, source)
     assert all(check(submission.ask).found == AS_EXPECTED for check in CHECKS if check.part == "G")
@@ -625,8 +650,9 @@ if {end!r} != "pass":
                                            ([3.2, 2, 1], ["rfconv.0.weight"]), ([3.2], []), ("7 points", [])])
 def test_network_that_does_not_learn(losses, still):
     check = next(check for check in CHECKS if check.name == "training")
-    assert check(lambda _: {"losses": losses, "still": still}).complaints
-    assert not check(lambda _: {"losses": [3.2, 2, 1], "still": []}).complaints
+    right = {"losses": [3.2, 2, 1], "still": [], "blocks": checks.BLOCKS, "channels": [[-1]] * 6, "cut": []}
+    assert not check(lambda _: right).complaints
+    assert check(lambda _: {**right, "losses": losses, "still": still}).complaints
 
 
 def test_points_are_those_of_the_sheet():
@@ -651,25 +677,43 @@ def checker(*arguments):
 
 
 def test_command_prints_a_table_and_writes_the_points(tmp_path):
-    (tmp_path / "wrong.py").write_text(changed(LOSES["a filter from weight.data"][0]) + "\n# x.cuda(async=True)\n")
-    done = checker("tests/assignment", "--submission", tmp_path / "wrong.py", "--csv", tmp_path / "points.csv",
+    source = changed(LOSES["a filter from weight.data"][0]) + "\n# x.cuda(async=True)\n"
+    (tmp_path / "wrong.py").write_text(source)
+    done = checker("tests/assignment", "--submission", tmp_path, "--csv", tmp_path / "points.csv",
                    "--points", tmp_path / "new" / "points.json", "--gradescope", tmp_path / "results.json")
     assert done.returncode == 1
-    assert "\nG  gradients        0.0 of 0.4   no gradient reaches self.weight\n" in done.stdout
-    assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\noutdated, line" in done.stdout
-    assert done.stdout.count("\n") <= 40 and done.stderr == ""
+    said = "in MyDilatedConv2d(2, 3, 3, 1) and MyDilatedConv2d(2, 3, 3, 3), no gradient reaches self.weight"
+    assert f"\nG  gradients        0.0 of 0.4   {said}\n" in done.stdout
+    assert "\nD  network           (shown)\n" in done.stdout
+    assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\nwrong.py is marked: " in done.stdout
+    assert "\noutdated, line" in done.stdout and done.stdout.count("\n") <= 40 and done.stderr == ""
     points = json.loads((tmp_path / "new" / "points.json").read_text())
     assert (points["points"], points["of"], points["parts"]["G"]) == (5.6, 6, [0.6, 1])
     rows = {f"{row['part']}-{row['check']}": row for row in points["checks"]}
     assert rows.keys() == {check.id for check in CHECKS}
-    assert rows["G-gradients"] == {"part": "G", "check": "gradients", "points": 0, "of": 0.4, "expected":
-                                   rows["G-gradients"]["expected"], "found": "no gradient reaches self.weight"}
+    assert rows["G-gradients"] == {"part": "G", "check": "gradients", "points": 0, "of": 0.4, "passed": False,
+                                   "expected": rows["G-gradients"]["expected"], "found": said}
     row, = csv.DictReader((tmp_path / "points.csv").open())
     assert row == {"submission": str(tmp_path / "wrong.py"), "B": "2.0", "C": "3.0", "G": "0.6", "points": "5.6",
-                   "of": "6.0", "lost": "G-gradients: no gradient reaches self.weight"}
+                   "of": "6.0", "lost": f"G-gradients: {said}",
+                   "notes": "wrong.py is marked: there is no colourization.py"}
     marked = json.loads((tmp_path / "results.json").read_text())
     assert marked["score"] == pytest.approx(sum(test["score"] for test in marked["tests"])) == 5.6
     assert sum(test["max_score"] for test in marked["tests"]) == pytest.approx(6)
+
+
+@pytest.mark.parametrize("options, checked", [(["-n", "2"], 20), (["-x"], 1)])
+def test_any_run_of_pytest(tmp_path, options, checked):
+    """Verdicts are collected from other processes, too; if some are missing, no marks are written."""
+    (tmp_path / "colourization.py").write_text(CONVOLUTIONS)
+    done = checker("tests/assignment", "--submission", tmp_path / "colourization.py", "--csv", tmp_path / "points.csv",
+                   *options)
+    if checked == 20:
+        row, = csv.DictReader((tmp_path / "points.csv").open())
+        assert done.returncode == 1 and row["points"] == "1.0" and "G" not in row["lost"]
+    else:
+        assert f"a partial run, {checked} of 20 checks: no marks are written" in done.stdout
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR and not (tmp_path / "points.csv").exists()
 
 
 def test_worst_submission_takes_few_lines(sandbox, tmp_path):
@@ -680,9 +724,10 @@ def test_worst_submission_takes_few_lines(sandbox, tmp_path):
     assert len(marked["notes"]) == 30 and len(report.table(marked)) <= 30
 
 
-def test_spreadsheet_computes_no_name(sandbox, tmp_path):
-    marked = {**result(submitted(sandbox, tmp_path, "")), "submission": "=1+1"}
-    assert report.csv_text([marked]).splitlines()[1].startswith("'=1+1,0,0,0,0,6")
+def test_spreadsheet_computes_no_name():
+    marked = {"submission": "=1+1", "points": 0, "of": 6, "parts": {"B": [0, 2]},
+              **dict.fromkeys(["checks", "about", "notes"], [])}
+    assert report.csv_text([marked]).splitlines()[1].startswith("'=1+1,0,0,6")
 
 
 def trap(folder, name, source=RIGHT):
@@ -698,14 +743,62 @@ def trap(folder, name, source=RIGHT):
 def test_class_has_a_row_each(tmp_path):
     """A folder, and then one more file, as a shell writes them out for ``--submission */colourization.py``."""
     trap(tmp_path / "class", "ann", "")
-    trap(tmp_path / "class", "test_bob", changed(LOSES["G left blank"][0]))
-    eve = trap(tmp_path, "eve", changed(LOSES["question C not done"][0]))
+    trap(tmp_path / "class", "test_bob", CONVOLUTIONS)
+    (tmp_path / "class" / "zoe").mkdir()
+    eve = trap(tmp_path, "eve", CONVOLUTIONS.replace("filters[:, :, ::step, ::step] = self.weight", ""))
     done = checker("tests/assignment", "--submission", tmp_path / "class", eve, "--csv", tmp_path / "points.csv")
     assert done.returncode == 1 and not [*tmp_path.rglob("sprung")]
     rows = list(csv.DictReader((tmp_path / "points.csv").open()))
-    assert [(row["submission"].split(os.sep)[-2], row["points"]) for row in rows] == [
-        ("ann", "0"), ("test_bob", "5.0"), ("eve", "3.0")]
-    assert f"{tmp_path}/class/test_bob/colourization.py: 5.0 of 6.0 points: B 2.0 of 2.0" in done.stdout
+    assert [(row["submission"].removeprefix(str(tmp_path)), row["points"]) for row in rows] == [
+        ("/class/ann/colourization.py", "0"), ("/class/test_bob/colourization.py", "1.0"), ("/class/zoe", "0"),
+        ("/eve/colourization.py", "0")]
+    assert f"{tmp_path}/class/test_bob/colourization.py: 1.0 of 6.0 points: B 0.0 of 2.0" in done.stdout
+    assert "/class/zoe: 0.0 of 6.0 points: B 0.0 of 2.0, C 0.0 of 3.0, G 0.0 of 1.0; there is no" in done.stdout
+
+
+CLASSES = "class CNN:\n    pass\n"
+HANDED_IN = {  # the files of a student, which of them is marked, and what is said
+    "right": ({"colourization.py": CLASSES, "models.py": CLASSES}, "colourization.py", ""),
+    "misnamed": ({"colorization.py": CLASSES, "helper.py": "x = 1"}, "colorization.py", "colorization.py is marked"),
+    "downloaded": ({"colourization (1).py": CLASSES}, "colourization (1).py", "there is no colourization.py"),
+    "saved": ({"colourization.py.py": CLASSES.encode("utf-16")}, "colourization.py.py", "is marked"),
+    "nested": ({"colourization.py": CLASSES, "old/colourization.py": CLASSES}, "colourization.py", ""),
+    "in a folder": ({"a2/colourization.py": CLASSES, "a2/old/colourization.py": ""}, "a2/colourization.py", ""),
+    "two": ({"a.py": CLASSES, "b.py": CLASSES}, "", "a.py and b.py have the classes: hand in one file"),
+    "nothing": ({}, "", "there is no colourization.py, and no other Python file that has the classes"),
+    "other": ({"helper.py": "x = 1"}, "", "there is no colourization.py, and no other Python file that"),
+    "notebook": ({"colourization.ipynb": '{"cells": []}'}, "", "a notebook: export it as colourization.py"),
+    "zip": ({"a2.zip": "PK\3\4"}, "", "a2.zip: this is an archive: unpack it first"),
+}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_is_marked_of_a_class(tmp_path, alone):
+    for name, (files, _, _) in HANDED_IN.items():
+        (tmp_path / name).mkdir()
+        for file, content in files.items():
+            (tmp_path / name / file).parent.mkdir(exist_ok=True, parents=True)
+            (tmp_path / name / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    if not alone:
+        (tmp_path / "carol.py").write_text(CLASSES)  # beside the folders
+        first, *found = conftest.chosen([tmp_path], [], False)
+        assert first == (tmp_path / "carol.py",)
+    for name in sorted(HANDED_IN):
+        (path, *said), = conftest.chosen([tmp_path / name], [], True) if alone else [found.pop(0)]
+        _, marked, words = HANDED_IN[name]
+        assert path == tmp_path / name / marked and words in "".join(said) and bool(said) == bool(words)
+        assert len(said) == (2 if not marked else 1 if words else 0)
+    assert alone or not found
+
+
+def test_several_of_one_student_are_no_submission(tmp_path):
+    for name in "a", "b":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "colourization.py").write_text(CLASSES)
+    (path, _, said), = conftest.chosen([tmp_path], [], True)
+    assert path == tmp_path and said == "there are a/colourization.py and b/colourization.py: hand in one file, " \
+                                        "colourization.py"
+    assert len(conftest.chosen([tmp_path], [], False)) == 2
 
 
 @pytest.mark.parametrize("order", [
@@ -723,7 +816,7 @@ def test_nothing_else_is_imported(tmp_path, order):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["nowhere.py"], "there is no file nowhere.py"), (["weights"], "there is no file weights"),
+    (["nowhere.py"], "there is no file nowhere.py"),
     (["colourization.py", "--points", "weights"], "weights is a folder")])
 def test_mistake_of_a_user_is_one_line(arguments, said):
     done = checker("tests/assignment", "--submission", *arguments)
@@ -734,9 +827,9 @@ def test_mistake_of_a_user_is_one_line(arguments, said):
 
 def test_gradescope_is_told_of_a_missing_file(tmp_path):
     done = checker("tests/assignment", "--submission", tmp_path, "--gradescope", tmp_path / "results.json")
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.returncode == 1
     marked = json.loads((tmp_path / "results.json").read_text())
-    assert marked["score"] == 0 and "name the colourization.py" in marked["output"]
+    assert marked["score"] == 0 and "there is no colourization.py" in marked["output"]
 
 
 def test_convolution_that_is_put_in():

@@ -312,7 +312,7 @@ def forward(ask, network):
             complaints.append(f"{where}, the output for {size([batch, 1, 32, 32])} is {size(found['shape'])}, "
                               f"should be {size(right)}")
         if found["change"] and "finalconv" not in different:
-            complaints.append(f"{where}, forward returns {found['change']} finalconv's output, should return it as it is")
+            complaints.append(f"{where}, forward returns {found['change']} finalconv's output, should return just that")
         if not different:
             complaints += [f"{where}, {block} {line}" for block, line in found["misfits"].items()
                            if network == "CNN" or block not in JOINS]

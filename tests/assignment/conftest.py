@@ -81,20 +81,24 @@ def chosen(paths: list[str], arguments: list[str], one_student: bool) -> list[tu
         if not path.exists():
             raise UserError(f"there is no file {path}: name the colourization.py to check, or a folder that holds "
                             "some, with --submission")
-        files += [(path,)] if path.is_file() else of_student(path) if one_student else of_class(path)
+        found = [(path,)] if path.is_file() else of_student(path) if one_student else of_class(path)
+        if one_student and len(found) > 1:
+            names = " and ".join(str(file.relative_to(path)) for file, *_ in found)
+            found = [(path, "", f"there are {names}: hand in one file, colourization.py")]
+        files += found
     return files
 
 
 def of_class(folder: Path) -> list[tuple]:
-    """Return a class's submissions: one a folder, and those that lie beside the folders."""
-    if own(folder):
+    """Return a class's submissions: one a folder, and the files beside the folders; or else those of one student."""
+    if (folder / "colourization.py").is_file():
         return of_student(folder)
-    inside = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
-    files = [path for path in inside if path.is_file() and path.suffix.lower() in UPLOADS]
-    folders = [path for path in inside if path.is_dir()]
-    if not folders and not files:
+    files, folders = contents(folder)
+    files = [path for path in files if path.suffix.lower() in UPLOADS]
+    inside = [one for path in folders for one in of_student(path)]
+    if sum(bool(classes(path)) for path in files) == 1 and not any(map(is_there, inside)):
         return of_student(folder)
-    return [(path,) for path in files] + [one for path in folders for one in of_student(path)]
+    return [(path,) for path in files] + inside or of_student(folder)
 
 
 def of_student(folder: Path) -> list[tuple]:
@@ -102,21 +106,29 @@ def of_student(folder: Path) -> list[tuple]:
     if found := own(folder):
         note = f"{found.name} is marked: there is no colourization.py"
         return [(found,) if found.name == "colourization.py" else (found, note)]
-    inside = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
-    nested = [one for path in inside if path.is_dir() for one in of_student(path) if len(one) < 3]
-    if nested:
+    files, folders = contents(folder)
+    if nested := [one for path in folders for one in of_student(path) if is_there(one)]:
         return nested
-    files, said = [path for path in inside if path.is_file()], ""
-    with_classes = [path.name for path in files if path.suffix == ".py" and classes(path)]
+    with_classes = [path.name for path in files if classes(path)]
+    reason = (f"{' and '.join(with_classes)} have the classes: hand in one file, colourization.py" if with_classes else
+              "there is no colourization.py, and no other Python file that has the classes")
     for path in files:
         try:
-            if path.suffix.lower() in UPLOADS:
-                text_of(path)
+            text_of(path)
         except Wrong as wrong:
-            said += f"; {path.name}: {wrong}"
-    reason = (f"{' and '.join(with_classes)} have the classes: hand in one file, colourization.py" if with_classes else
-              f"there is no colourization.py, and no other Python file that has the classes{said}")
+            reason += f"; {path.name}: {wrong}"
     return [(folder, "", reason)]
+
+
+def is_there(submission: tuple) -> bool:
+    _, *more = submission
+    return len(more) < 2
+
+
+def contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files and the folders in a folder, without what systems and Python leave there."""
+    inside = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+    return [path for path in inside if path.is_file()], [path for path in inside if path.is_dir()]
 
 
 def own(folder: Path) -> Path | None:
@@ -129,10 +141,12 @@ def own(folder: Path) -> Path | None:
 
 
 def classes(path: Path) -> set[str]:
+    """Return which of the sheet's classes a Python file has."""
     try:
-        return set(re.findall(r"^class (CNN|UNet|MyDilatedConv2d)\b", text_of(path), re.MULTILINE))
+        text = text_of(path) if path.suffix == ".py" else ""
     except (OSError, Wrong):
-        return set()
+        text = ""
+    return set(re.findall(r"^class (CNN|UNet|MyDilatedConv2d)\b", text, re.MULTILINE))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -243,7 +257,8 @@ class Results:
             return
         only = results[0] if len(results) == 1 else None
         self.lines = [only["submission"], *table(only)] if only else [
-            f"{result['submission']}: {summary(result)}" for result in results]
+            f"{result['submission']}: {summary(result)}" + "".join(f"; {note}" for note in result["about"])
+            for result in results]
         if wanted["points"]:
             save(wanted["points"], json.dumps(only or results, indent=1))
         if wanted["csv"]:

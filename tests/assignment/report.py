@@ -26,10 +26,9 @@ def report(submission: Submission, name: str, verdicts: dict[str, Verdict]) -> d
         old = outdated(submission.path)
     except (OSError, Wrong):  # which the checks say
         old = []
-    notes = [submission.about] if submission.about else []
-    notes += [f"left out: {advised(note)}" for note in submission.notes]
     return {"submission": name, "points": points, "of": of, "parts": parts, "checks": rows, "outdated": old,
-            "notes": notes}
+            "about": [note for note in (submission.about, submission.missing) if note],
+            "notes": [advised(note) for note in submission.notes]}
 
 
 def found(result: dict) -> dict[str, str]:
@@ -56,7 +55,8 @@ def table(result: dict) -> list[str]:
         points = f"{row['points']:4.1f} of {row['of']:.1f}" if row["of"] else "  (shown)"
         lines.append(f"{row['part']}  {row['check']:15} {points:10}   {what}".rstrip())
     lines.append(summary(result))
-    notes = result["notes"] + [f"outdated, {note}" for note in result["outdated"]]
+    lines += result["about"]
+    notes = [f"left out: {note}" for note in result["notes"]] + [f"outdated, {note}" for note in result["outdated"]]
     lines += notes[:NOTES] + [f"and {len(notes) - NOTES} more notes"] * (len(notes) > NOTES)
     return lines
 
@@ -77,7 +77,7 @@ def csv_text(results: list[dict]) -> str:
         name = result["submission"]
         name = f"'{name}" if name[0] in "=+-@" else name  # a spreadsheet would compute it
         rows.writerow([name, *(result["parts"][part][0] for part in parts), result["points"], result["of"], lost,
-                       "; ".join(result["notes"])])
+                       "; ".join([*result["about"], *(f"left out: {note}" for note in result["notes"])])])
     return text.getvalue()
 
 
