@@ -278,6 +278,8 @@ LOSES |= {
     "a network of one layer": ([(CNN_BODY, ZEROS.replace("pass", "self.finalconv = MyConv2d(1, num_colours, kernel)")
                                  .replace("x.new_zeros(len(x), 24, 32, 32)", "self.finalconv(x)"))], part("B")),
     "a UNet that is a CNN": ([(UNET, "class UNet(CNN):\n    pass\n\n")], part("C")),
+    "a UNet without joins": ([(f"torch.cat([{a}, {b}], 1)", f"torch.cat([{a}, {c}], 1)") for a, b, c in (
+        ("rf", "down2", "rf"), ("up1", "down1", "up1"), ("up2", "x", "up2[:, :1]"))], part("C") - {"C-layers"}),
     "a UNet without forward": ([(UNET_FORWARD, "        pass\n")], part("C") - {"C-layers"}),
     "G squared": ([with_forward(PLAIN_CALL.replace("self.weight", "self.weight ** 2"))], part("G")),
     "G plain, then nonsense":
@@ -300,6 +302,8 @@ LOSES |= {
     "a join along the pictures": ([("[rf, down2], 1", "[rf, down2], 0")], {"C-join-upconv1"}),
     "a join along the rows": ([("[up1, down1], 1", "[up1, down1], dim=2")], {"C-join-upconv2"}),
     "a last join along the pictures": ([("[up2, x], 1", "[up2, x]")], {"C-join-finalconv"}),
+    "all joins along the pictures": ([(f"], 1))\n        {after}", f"]))\n        {after}") for after in (
+        "up2", "out", "return")], {f"C-join-{block}" for block in checks.JOINS}),
     "a join of another size": ([("[rf, down2]", "[rf, down1]")], {"C-join-upconv1"}),
     "a sum for a join": ([("torch.cat([rf, down2], 1)", "rf + down2")], {"C-join-upconv1"}),
     "too few channels for a join": ([("(2 * f, num_colours, kernel)", "(f, num_colours, kernel)")], {"C-layers"}),
@@ -355,7 +359,7 @@ SAID = {  # a part of what is said of some
     "a batch of one is squeezed": "the output for 1x1x32x32 is 24x32x32, should be 1x24x32x32",
     "a skip that is missing": "in UNet(3, 32, 24), upconv2 sees upconv1, should see upconv1 and downconv1",
     "wrong channels": "rfconv makes 128 channels, should be 64 (2f); upconv1 takes 128 channels, should be 64 (2f)",
-    "other names of blocks": "downconv1, downconv2, rfconv, upconv1, upconv2, finalconv: there is no block of that name",
+    "other names of blocks": "upconv1, upconv2, finalconv: there is no block of that name",
     "a layer without parameters is missing": "rfconv: order is convolution, BatchNorm2d, ReLU, found MyConv2d, BatchN",
     "no padding": "0 pixels of padding, should be 1: the size changes",
     "a class that is not Python": "'(' was never closed",
@@ -366,12 +370,12 @@ SAID = {  # a part of what is said of some
     "G of endless size": "the output for 2x2x14x13 is 2x3x14x11700",
     "channels for 32 filters": "in UNet(3, 8, 24), upconv1 takes 128 channels, should be 32 (4f)",
     "a join along the pictures": "upconv1 sees 4x64x8x8 (pictures, channels, rows, columns), should see 2x128x8x8",
-    "a join of another size": "upconv1 sees 2x64x8x8 and 2x32x16x16, which torch.cat cannot join",
+    "a join of another size": "upconv1 sees 2x64x8x8 and 2x32x16x16, which torch.cat cannot join: join rfconv and ",
     "the last block of the UNet": "in UNet(3, 32, 24), forward never calls finalconv",
     "joins detached": "in UNet(3, 32, 24), no gradient flows from upconv2 back to downconv1",
     "G without bias": "self.bias is not added",
     "G built in __init__": "the filter is built in __init__",
-    "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv's output, should",
+    "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv",
     "ReLU at the end": "in UNet(3, 32, 24), forward returns the ReLU of finalconv's output",
     "bilinear upsampling": "found MyConv2d, Upsample(mode='bilinear'), BatchNorm2d, ReLU",
     "lists of layers": "downconv1, downconv2, rfconv, upconv1, upconv2: should be nn.Sequential, found a Python list",
@@ -830,6 +834,14 @@ def test_gradescope_is_told_of_a_missing_file(tmp_path):
     assert done.returncode == 1
     marked = json.loads((tmp_path / "results.json").read_text())
     assert marked["score"] == 0 and "there is no colourization.py" in marked["output"]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 14, 12013), (2, 3, 5000, 13), (0,), (1, 1, 1, 1, 1)])
+def test_answer_of_any_size_costs_no_time(shape):
+    answer = {"output": torch.zeros(shape).tolist(), "start": [[1]] * 1000}
+    start = time.monotonic()
+    assert checks.recognised(answer, 3) is None
+    assert time.monotonic() - start < 2
 
 
 def test_convolution_that_is_put_in():

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from colour.system.cli import UserError, folder_for
-from colour.system.devices import usable_cpus
 from colour.system.files import ROOT, atomic_write
 
 from .loading import Wrong, text_of
@@ -53,12 +52,17 @@ def pytest_configure(config):
         raise pytest.UsageError(f"{error}") from None
     config.pluginmanager.register(Results(config))
     if hasattr(os, "fork"):
-        alone = len(config.stash[FILES]) == 1 or hasattr(config, "workerinput")
-        config.stash[MARKING] = Marking(1 if alone else usable_cpus(), config.getoption("seconds", SECONDS))
+        number = 1
+        if len(config.stash[FILES]) > 1 and not hasattr(config, "workerinput"):
+            from colour.system.devices import usable_cpus
+
+            number = usable_cpus()
+        config.stash[MARKING] = Marking(number, config.getoption("seconds", SECONDS))
         config.add_cleanup(config.stash[MARKING].stop)
         if paths:
             config.stash[MARKING].start()
     if paths:  # the table says it all
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the sandboxes compute
         config.option.tbstyle, config.option.reportchars, config.option.no_header = "no", "", True
 
 

@@ -65,12 +65,12 @@ class Joins(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         try:
             return function(*args, **(kwargs or {}))
-        except RuntimeError as error:
+        except RuntimeError:
             parts = args[0] if args else (kwargs or {}).get("tensors")
             if function not in (torch.cat, torch.concat, torch.concatenate) or {part.dim() for part in parts} != {4}:
                 raise
             shapes = " and ".join(size(part.shape) for part in parts)
-            self.failed = f"sees {shapes}, which torch.cat cannot join: {error}"
+            self.failed = f"sees {shapes}, which torch.cat cannot join"
             n, _, *side = parts[0].shape
             return torch.cat([fitted(part, (n, part.shape[1], *side)) for part in parts], dim=1)
 
@@ -79,8 +79,9 @@ class Network:
     """A submission's network, with our convolution put in for its own, which takes inputs that do not fit it, too.
 
     So a mistake costs no more than its own points. ``blocks``, ``inputs`` and ``outputs`` say what convolution was
-    called with what, in the order of the calls, and ``misfits`` which inputs do not fit. A call returns the output of
-    ``finalconv``, or of what is called last; ``returned`` is what the network itself returned.
+    called with what, in the order of the calls, ``misfits`` which inputs do not fit, and ``joined`` which of these differ
+    not in their channels alone, as after a join along another dimension. A call returns the output of ``finalconv``,
+    or of what is called last; ``returned`` is what the network itself returned.
     """
 
     def __init__(self, module, network: str, sizes):
@@ -105,7 +106,8 @@ class Network:
         return self
 
     def _forget(self):
-        self.blocks, self.inputs, self.outputs, self.misfits, self.called = [], [], [], {}, set()
+        self.blocks, self.inputs, self.outputs = [], [], []
+        self.misfits, self.joined, self.called = {}, [], set()
 
     def _convolve(self, name, known, convolution, *args, **kwargs):
         x, = *args, *kwargs.values()
@@ -116,6 +118,8 @@ class Network:
         if self.joins.failed or x.shape != right:
             self.misfits[block] = self.joins.failed or (
                 f"sees {size(x.shape)} (pictures, channels, rows, columns), should see {size(right)}")
+            if self.joins.failed or (len(x), *x.shape[2:]) != (self.batch, side, side):
+                self.joined.append(block)
             self.joins.failed = ""
         self.blocks.append(block)
         self.inputs.append(x.clone())  # it may be changed in place
@@ -196,7 +200,8 @@ def sources(module, network, sizes):
         error, net.returned = reason, None
         if not net.inputs:
             raise
-    blocks, misfits, seen, outputs = net.blocks, net.misfits, net.inputs, net.outputs
+    blocks, seen, outputs = net.blocks, net.inputs, net.outputs
+    faults = {"misfits": net.misfits, "joined": net.joined}
     before = [tensor.detach().clone() for tensor in seen]
     found = [[-1] * tensor.shape[1] for tensor in seen]
     with torch.no_grad():
@@ -218,7 +223,7 @@ def sources(module, network, sizes):
                                                 retain_graph=True, allow_unused=True)
             if gradient is None or not gradient.any():
                 cut.append([source, to])
-    return {"blocks": blocks, "channels": found, "misfits": misfits, "cut": cut}
+    return {"blocks": blocks, "channels": found, "cut": cut, **faults}
 
 
 def unpacked(data: str, dtype: str, dims: list[int]) -> torch.Tensor:
