@@ -373,6 +373,8 @@ SAID = {  # a part of what is said of some
     "a join of another size": "upconv1 sees 2x64x8x8 and 2x32x16x16, which torch.cat cannot join: join rfconv and ",
     "the last block of the UNet": "in UNet(3, 32, 24), forward never calls finalconv",
     "joins detached": "in UNet(3, 32, 24), no gradient flows from upconv2 back to downconv1",
+    "a DilatedUNet that is a UNet": "in DilatedUNet(3, 32, 24), rfconv.0 is not MyDilatedConv2d",
+    "all joins along the pictures": "finalconv sees 2x24x32x32 and 2x1x32x32, which torch.cat cannot join",
     "G without bias": "self.bias is not added",
     "G built in __init__": "the filter is built in __init__",
     "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv",

@@ -157,7 +157,7 @@ def network_look(network: str, name: str, sizes: tuple = SIZES) -> str:
 
 
 def network_looks(network: str) -> dict[str, tuple]:
-    (grey, labels), (test, _) = horses(0, 8), horses(1, SCORED)
+    (grey, labels), (test, _) = horses(0, 4), horses(1, SCORED)
     weights = str(ROOT / "weights" / f"{WEIGHTS[network]}.pkl")
     learning = {"steps": STEPS, "rate": RATE, "grey": grey, "labels": labels}
     wanted = [

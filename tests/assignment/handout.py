@@ -31,7 +31,7 @@ RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.
 CHECKER = ["tests/__init__.py", *(f"tests/assignment/{path.name}" for path in sorted(HERE.glob("*.py"))
                                   if path.name != "handout.py")]
 HANDOUT = [*RUNS, *CHECKER, "activations.py", ".gitignore", "weights/*.pkl", "weights/*.json"]
-AUTOGRADER = [*RUNS, *CHECKER, "weights/*unet_k3_f32.*", "weights/cnn_k3_f32.*"]
+AUTOGRADER = [*RUNS, *CHECKER, "weights/cnn_k3_f32.*", "weights/unet_k3_f32.*"]
 
 SETUP = """#!/usr/bin/env bash
 # Gradescope runs this once, when it builds its image.

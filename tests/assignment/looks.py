@@ -79,9 +79,9 @@ class Network:
     """A submission's network, with our convolution put in for its own, which takes inputs that do not fit it, too.
 
     So a mistake costs no more than its own points. ``blocks``, ``inputs`` and ``outputs`` say what convolution was
-    called with what, in the order of the calls, ``misfits`` which inputs do not fit, and ``joined`` which of these differ
-    not in their channels alone, as after a join along another dimension. A call returns the output of ``finalconv``,
-    or of what is called last; ``returned`` is what the network itself returned.
+    called with what, in the order of the calls, and ``misfits`` which inputs do not fit; ``joined`` are those that not
+    only have other channels, as after a join along another dimension. A call returns the output of ``finalconv``, or of
+    what is called last; ``returned`` is what the network itself returned.
     """
 
     def __init__(self, module, network: str, sizes):
