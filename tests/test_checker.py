@@ -165,6 +165,9 @@ FULL = {
     "a thread of its own": [before_classes(
         "import threading\nready = []\nthread = threading.Thread(target=ready.append, args=[1])\n"
         "thread.start(); thread.join(); ready[0]")],
+    "torch.kron": [("filters[:, :, ::step, ::step] = self.weight", "comb = torch.zeros(step, step); comb[0, 0] = 1"), (
+        "return F.conv2d(input, filters", "filters = torch.kron(self.weight, comb)[:, :, :size, :size]\n        "
+                                          "return F.conv2d(input, filters")],
     "another name for the dilation": [("kernel_size, dilation=1):", "kernel_size, d=1):"), ("= dilation\n", "= d\n")],
 }
 CNN_BODY = RIGHT.split("class CNN(nn.Module):\n")[1].split("\nclass UNet")[0]
@@ -314,6 +317,10 @@ LOSES |= {
                          {"B-forward"}),
     "joins detached": ([("[up1, down1]", "[up1, down1.detach()]")], {"C-training"}),
     "G without bias": ([("F.conv2d(input, filters, self.bias,", "F.conv2d(input, filters, None,")], {"G-output"}),
+    "G with its bias twice": ([("return F.conv2d(input, filters,", "return self.bias[:, None, None] + F.conv2d(input, "
+                                "filters,")], {"G-output"}),
+    "G that repeats the border": ([("F.conv2d(input, filters, self.bias, padding=size // 2)", "F.conv2d(F.pad(input, "
+                                    "[size // 2] * 4, mode='replicate'), filters, self.bias)")], {"G-output"}),
     "G for 3x3 and dilation 1 alone": ([("step = self.dilation + 1", "step = 2"), ("size = (k - 1) * step + 1",
                                         "size = 5")], {"G-numbering", "G-others"}),
     "G for dilation 1 alone": ([("step = self", "assert self.dilation == 1; step = self")], {"G-numbering"}),
@@ -375,7 +382,7 @@ SAID = {  # a part of what is said of some
     "joins detached": "in UNet(3, 32, 24), no gradient flows from upconv2 back to downconv1",
     "a DilatedUNet that is a UNet": "in DilatedUNet(3, 32, 24), rfconv.0 is not MyDilatedConv2d",
     "all joins along the pictures": "finalconv sees 2x24x32x32 and 2x1x32x32, which torch.cat cannot join",
-    "G without bias": "self.bias is not added",
+    "G without bias": "self.bias is not what is added",
     "G built in __init__": "the filter is built in __init__",
     "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv",
     "ReLU at the end": "in UNet(3, 32, 24), forward returns the ReLU of finalconv's output",
@@ -656,7 +663,8 @@ if {end!r} != "pass":
                                            ([3.2, 2, 1], ["rfconv.0.weight"]), ([3.2], []), ("7 points", [])])
 def test_network_that_does_not_learn(losses, still):
     check = next(check for check in CHECKS if check.name == "training")
-    right = {"losses": [3.2, 2, 1], "still": [], "blocks": checks.BLOCKS, "channels": [[-1]] * 6, "cut": []}
+    right = {"losses": [3.2, 2, 1], "still": [], "blocks": checks.BLOCKS, "channels": [[-1]] * 6, "cut": [],
+             "joined": []}
     assert not check(lambda _: right).complaints
     assert check(lambda _: {**right, "losses": losses, "still": still}).complaints
 
