@@ -621,7 +621,7 @@ def test_limits_of_resources(sandbox, tmp_path, name):
 
 
 def test_long_import_is_interrupted(sandbox, tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "seconds", 40)
+    monkeypatch.setattr(sandbox, "seconds", 24)
     source = changed([before_classes("import time; time.sleep(60)")]) + "while True: pass\n"
     submission = submitted(sandbox, tmp_path, source)
     assert all(check(submission.ask).found == AS_EXPECTED for check in CHECKS if check.part == "G")
@@ -633,7 +633,7 @@ def test_long_import_is_interrupted(sandbox, tmp_path, monkeypatch):
     ("os.kill(os.getppid(), signal.SIGKILL)", "os.setsid()", "ended the process that watches"),
     ("os.kill(os.getppid(), signal.SIGSTOP)", "os.setsid()", "ended the process that watches")])
 def test_nothing_is_left_running(sandbox, tmp_path, monkeypatch, end, session, said):
-    monkeypatch.setattr(sandbox, "seconds", 8)
+    monkeypatch.setattr(sandbox, "seconds", 4 if "STOP" in end else 16)
     monkeypatch.setattr(sandbox_module, "GRACE", 1)
     traces = tmp_path / "traces"
     marked = result(submitted(sandbox, tmp_path, f"""

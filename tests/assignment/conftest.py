@@ -59,7 +59,7 @@ def pytest_configure(config):
             number = usable_cpus()
         config.stash[MARKING] = Marking(number, config.getoption("seconds", SECONDS))
         config.add_cleanup(config.stash[MARKING].stop)
-        if paths:
+        if paths and not config.getoption("numprocesses", None):  # pytest-xdist's processes have their own
             config.stash[MARKING].start()
     if paths:  # the table says it all
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the sandboxes compute
