@@ -20,9 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .loading import Wrong
 
 SIDES = {"downconv1": 32, "downconv2": 16, "rfconv": 8, "upconv1": 8, "upconv2": 16, "finalconv": 32}  # of inputs
-CHANGES = {"the softmax of": functools.partial(torch.softmax, dim=1), "the ReLU of": torch.relu,
-           "the log_softmax of": functools.partial(torch.log_softmax, dim=1), "the sigmoid of": torch.sigmoid,
-           "the tanh of": torch.tanh}
+CHANGES = {"the softmax": functools.partial(torch.softmax, dim=1), "the ReLU": torch.relu, "the tanh": torch.tanh,
+           "the log_softmax": functools.partial(torch.log_softmax, dim=1), "the sigmoid": torch.sigmoid}
 
 
 def find(module, name: str):
@@ -121,6 +120,9 @@ class Network:
             if self.joins.failed or (len(x), *x.shape[2:]) != (self.batch, side, side):
                 self.joined.append(block)
             self.joins.failed = ""
+        if x.dim() < 4:
+            raise Wrong(f"{block} {self.misfits[block]}")
+        x = x.flatten(1, -3)  # after torch.stack
         self.blocks.append(block)
         self.inputs.append(x.clone())  # it may be changed in place
         self.called.add(name)
@@ -170,7 +172,7 @@ def change(output: torch.Tensor, last: torch.Tensor) -> str:
     """Say how a network's output differs from what its last convolution made; "" if it does not."""
     if output.shape != last.shape or torch.equal(output, last):
         return ""
-    return next((what for what, function in CHANGES.items() if torch.allclose(function(last), output)), "a change of")
+    return next((what for what, function in CHANGES.items() if torch.allclose(function(last), output)), "a function")
 
 
 def forward(module, network, sizes, batch, training=False):
@@ -194,6 +196,7 @@ def sources(module, network, sizes):
     net = Network(module, network, sizes)
     net.model.eval()
     x, error = torch.rand(2, 1, 32, 32), ""
+    torch.manual_seed(0)
     try:
         net(x)
     except Exception as reason:
@@ -206,19 +209,20 @@ def sources(module, network, sizes):
     found = [[-1] * tensor.shape[1] for tensor in seen]
     with torch.no_grad():
         for net.noisy in range(len(seen)):
+            torch.manual_seed(0)
             try:
                 net(x)
             except Exception:
                 if not error:
                     raise
-            for channels, one, other in zip(found, before, net.inputs, strict=True):
+            for channels, one, other in list(zip(found, before, net.inputs, strict=True))[net.noisy + 1:]:
                 for channel in (one != other).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten().tolist():
                     channels[channel] = net.noisy
     cut = []
     for to, channels in enumerate(found):
         for source in sorted(set(channels) - {-1}):
             value, gradient = seen[to][:, [channel == source for channel in channels]], None
-            if value.requires_grad:
+            if value.requires_grad and outputs[source].requires_grad:
                 gradient, = torch.autograd.grad((value * torch.rand_like(value)).sum(), outputs[source],
                                                 retain_graph=True, allow_unused=True)
             if gradient is None or not gradient.any():
