@@ -311,8 +311,8 @@ LOSES |= {
     "a block without gradients": ([("        down2 = self", "        with torch.no_grad():\n            down2 = self")],
                                   {"C-training"}),
     "a block without pooling": ([("down2 = self.downconv2(down1)", "down2 = self.downconv2[0](down1)")], {"C-forward"}),
-    "filters and colours exchanged":
-        ([("num_filters, num_colours):\n        super(CNN", "num_colours, num_filters):\n        super(CNN")], {"B-layers"}),
+    "filters and colours exchanged": ([("num_filters, num_colours):\n        super(CNN", "num_colours, num_filters):\n"
+                                        "        super(CNN")], {"B-layers"}),
     "noise at the end": ([(CNN_RETURN, "return self.finalconv(x) + torch.rand(1)")], {"B-forward"}),
     "a join of another size": ([("[rf, down2]", "[rf, down1]")], {"C-join-upconv1"}),
     "a sum for a join": ([("torch.cat([rf, down2], 1)", "rf + down2")], {"C-join-upconv1"}),
