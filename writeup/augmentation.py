@@ -21,13 +21,12 @@ import torch
 
 from colour.data.cifar10 import HORSE, load_cifar10
 from colour.jobs import plots
-from colour.jobs.runs import progress_bar
 from colour.learning.augment import NAMES
 from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Classification
 from colour.learning.training import Recipe, train
 from colour.palette import Palette
-from colour.system.cli import Parser, UserError, command, folder_for, number
+from colour.system.cli import Parser, UserError, command, folder_for, number, progress
 from colour.system.devices import pick_device
 from colour.system.files import ROOT, atomic_write, display_path
 from colourization import UNet
@@ -50,11 +49,11 @@ def one_run(name: str, recipe: Recipe, task: Classification, horses: PictureSet,
     if name == PRETRAINED:
         first = round(PRETRAINING * recipe.epochs)
         chosen = others[torch.randperm(len(others))[:first * len(horses)]]
-        for _ in train(network, chosen, held_out, replace(recipe, epochs=1), task, progress=progress_bar):
+        for _ in train(network, chosen, held_out, replace(recipe, epochs=1), task, progress=progress):
             pass
         recipe = replace(recipe, epochs=recipe.epochs - first)
     recipe = replace(recipe, augment=(name,) if name in NAMES else ())
-    for state in train(network, horses, held_out, recipe, task, progress=progress_bar):
+    for state in train(network, horses, held_out, recipe, task, progress=progress):
         last = state["history"][-1]
     return {"loss": last["val_loss"], "acc": last["val_acc"]}
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from colour.data import Split, of_one_label
 from colour.data.batch_files import Batches, find_batches, read_batches
-from colour.system.cli import UserError, brief
+from colour.system.cli import UserError, brief, progress
 from colour.system.files import ROOT, locked, sha256
 from colour.system.untrusted import load_npz, parsing
 
@@ -174,8 +174,6 @@ def _fetch(part: Path, source: Source, timeout: float) -> None:
     """Append the missing bytes to ``part``; start again if the server sends no ranges."""
     from urllib.request import Request, urlopen
 
-    from tqdm import tqdm
-
     have = part.stat().st_size if part.exists() else 0
     if have == source.size:
         return
@@ -185,8 +183,8 @@ def _fetch(part: Path, source: Source, timeout: float) -> None:
         if answer.length != source.size - have:  # an error page, for example: none of it is kept
             offer = "an unknown number of" if answer.length is None else f"{answer.length:,}"
             raise OSError(f"the server offers {offer} bytes where {source.size - have:,} are missing")
-        with (open(part, "ab" if have else "wb") as file,
-              tqdm(total=source.size, initial=have, unit="B", unit_scale=True, mininterval=0.5) as bar):
+        bar = progress(None, source.size, initial=have, unit="B", unit_scale=True, leave=True, disable=False)
+        with open(part, "ab" if have else "wb") as file, bar:
             while block := answer.read1(1 << 16):
                 bar.update(file.write(block))
     if part.stat().st_size < source.size:

@@ -20,7 +20,7 @@ import PIL
 from PIL import Image
 
 from colour.data import Split, image_file, of_one_label
-from colour.system.cli import UserError, show_traceback, warn
+from colour.system.cli import UserError, progress, show_traceback, warn
 from colour.system.files import atomic_write
 from colour.system.untrusted import load_npz, skipping_damage
 
@@ -190,8 +190,6 @@ def _read_cache(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray,
 
 def _read_files(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray, np.ndarray]:
     """Read the files and cache the result: those used, uint8 (N, 3, 32, 32), and all statuses, uint8 (len(files),)."""
-    from tqdm import tqdm
-
     x = np.empty((len(files), 3, SIDE, SIDE), np.uint8)
     statuses = np.empty(len(files), np.uint8)
     used = 0
@@ -199,8 +197,7 @@ def _read_files(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray,
     pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
     try:
         results = pool.map(shrink, (file.path for file in files))
-        results = tqdm(results, "pictures", len(files), leave=False, disable=None, unit="picture")
-        for i, (status, pixels) in enumerate(results):
+        for i, (status, pixels) in enumerate(progress(results, len(files), desc="pictures", unit="picture")):
             statuses[i] = status
             if status == USED:
                 x[used] = pixels

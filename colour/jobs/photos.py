@@ -30,7 +30,7 @@ from colour.jobs.plots import ORIGIN
 from colour.learning.networks import side_multiple
 from colour.learning.task import Task
 from colour.pixels import grey_of, to_rgb
-from colour.system.cli import UserError, one_line, out_of_memory, show_traceback
+from colour.system.cli import UserError, one_line, out_of_memory, progress, show_traceback
 from colour.system.devices import threads
 from colour.system.files import atomic_write, display_path, locked, sha256
 
@@ -220,7 +220,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
 
     warnings.filterwarnings("ignore", module="PIL")  # about sizes, which are checked, and about metadata
     files, made_with, status = find_photos(paths), settings(network, task, size), 0
-    for path in tqdm(files, "photos", leave=False, disable=None if len(files) > 1 else True, unit="photo"):
+    for path in progress(files, len(files), desc="photos", unit="photo", disable=len(files) == 1 or None):
         try:
             image, sheet = colour_file(path, network, task, size)
             warning = image.info.pop("warning", None)

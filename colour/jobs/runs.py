@@ -113,7 +113,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
         elif torchrun.rank() == 0:
             announce(network, train_set, len(history), recipe, run)
         try:
-            bar = partial(progress, what="epoch", unit="batch", hidden=torchrun.rank() > 0)
+            bar = partial(progress, desc="epoch", unit="batch", disable=torchrun.rank() > 0 or None)
             for state in train(network, train_set, valid_set, recipe, task, start, stop, bar):
                 history = state["history"]
                 if torchrun.rank() == 0:

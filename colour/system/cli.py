@@ -91,12 +91,12 @@ class _Stream:
                 warn(f"{self._stream.name}: {error.strerror}; the output is lost")
 
 
-def progress(things: Iterable, total: int, what: str, unit: str, hidden: bool = False):
-    """Return ``things`` with a bar on standard error, if that is a terminal, of how many were taken."""
+def progress(things: Iterable | None, total: int, **settings):
+    """Return tqdm's bar of how many ``things`` were taken, on standard error if that is a terminal."""
     from tqdm import tqdm
 
     columns, rows = shutil.get_terminal_size()  # not 0, as some terminals say, for which tqdm shows nothing
-    return tqdm(things, what, total, leave=False, disable=hidden or None, ncols=columns - 1, nrows=rows - 1, unit=unit)
+    return tqdm(things, total=total, ncols=columns - 1, nrows=rows - 1, **{"leave": False, "disable": None, **settings})
 
 
 def exit_on_interrupt() -> None:

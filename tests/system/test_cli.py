@@ -114,6 +114,7 @@ def test_a_notebook_goes_on(monkeypatch, capsys):
     """The cell ends, and denormal numbers count again."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+    torch.set_flush_denormal(False)
 
     @command
     def main(argv):
@@ -132,7 +133,7 @@ def test_a_terminal_of_no_columns_shows_progress(monkeypatch):
     terminal, end = pty.openpty()
     with open(end, "w") as stderr, open(terminal, "rb"):
         monkeypatch.setattr(sys, "stderr", stderr)
-        assert list(progress("abc", 3, "letters", "letter")) == ["a", "b", "c"]
+        assert list(progress("abc", 3, desc="letters", unit="letter")) == ["a", "b", "c"]
         assert b"letters:   0%" in os.read(terminal, 1000)
 
 
