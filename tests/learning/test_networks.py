@@ -27,60 +27,58 @@ class Shortcut(nn.Module):
         return self.answer(self.body(x) + self.shortcut(x))
 
 
-class Stem(nn.Module):
-    """The first layer has twice the filters, and pictures are halved three times."""
-
-    multiple = 8
-
-    def __init__(self, kernel, num_filters, num_colours):
-        super().__init__()
-        self.stem = nn.Sequential(MyConv2d(1, 2 * num_filters, kernel), nn.MaxPool2d(8), nn.Upsample(scale_factor=8))
-        self.answer = MyConv2d(2 * num_filters + 1, num_colours, kernel)
-
-    def forward(self, x):
-        return self.answer(torch.cat([self.stem(x), x], dim=1))
-
-
-class ViewedConv2d(MyConv2d):
-    """The filter is handled as in 2018, which needs parameters that lie in memory in their written order."""
-
-    def forward(self, x):
-        weight = torch.kron(self.weight.view(len(self.weight), -1), torch.ones(1, 1)).view(self.weight.shape)
-        return nn.functional.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
-
-
 class HeadFirst(nn.Module):
     """The layer that makes the output is registered before the others."""
 
     def __init__(self, kernel, num_filters, num_colours):
         super().__init__()
-        self.head = ViewedConv2d(num_filters, num_colours, 1)
-        self.body = nn.Sequential(ViewedConv2d(1, num_filters, kernel), ViewedConv2d(num_filters, num_filters, kernel))
+        self.head = MyConv2d(num_filters, num_colours, 1)
+        self.body = nn.Sequential(MyConv2d(1, num_filters, kernel), nn.ReLU())
 
     def forward(self, x):
         return self.head(self.body(x))
 
 
-@pytest.mark.parametrize("kind", [Shortcut, Stem, HeadFirst])
-def test_any_new_network(kind, run, short, tmp_path, monkeypatch):
-    monkeypatch.setitem(colourization.MODELS, "New", kind)
+class Odd(nn.Module):
+    """The head comes first, then a stem of twice the filters; pictures are halved three times."""
+
+    multiple = 8
+
+    def __init__(self, kernel, num_filters, num_colours):
+        super().__init__()
+        self.head = MyConv2d(2 * num_filters + 1, num_colours, kernel)
+        self.stem = nn.Sequential(MyConv2d(1, 2 * num_filters, 1), nn.MaxPool2d(8), nn.Upsample(scale_factor=8))
+
+    def forward(self, x):
+        return self.head(torch.cat([self.stem(x), x], dim=1))
+
+
+def test_a_new_network_works_everywhere(run, short, tmp_path, monkeypatch):
+    monkeypatch.setitem(colourization.MODELS, "Odd", Odd)
     weights, out = tmp_path / "new.pkl", tmp_path / "out"
-    flags = *short, "--model", "New", "--kernel", 5, "--checkpoint", weights, "--optimizer", "muon"
+    flags = *short, "--model", "Odd", "--kernel", 5, "--checkpoint", weights, "--optimizer", "muon"
     for epochs in (1, 2):
-        status, _, error = run(colourization.main, *flags, "--resume", "-e", epochs)
-        assert status == 0, error
+        status, said, error = run(colourization.main, *flags, "--resume", "-e", epochs)
+        assert status == 0 and f"Epoch [{epochs}/{epochs}]" in said, error
     network, architecture, _ = checkpoints.load_network(weights, colourization.MODELS)
-    assert type(network) is kind and architecture == ("New", 5, 4, 24)
+    assert type(network) is Odd and architecture == ("Odd", 5, 4, 24)
     for job in ["--valid", "--checkpoint", weights], ["--compare", weights], [
-            "--image", tmp_path / "out" / f"eval_{tmp_path.name}_new.png", "--checkpoint", weights, "--size", 21]:
-        status, _, error = run(colourization.main, *job, "--outdir", out, "--holdout", 20)
+            "--image", out / "training_curve_new.png", "--checkpoint", weights, "--size", 21]:
+        status, _, error = run(colourization.main, *job, *short[4:])
         assert status == 0, error
-    status, _, error = run(activations.main, 7, "--checkpoint", weights, "--outdir", tmp_path / "act")
-    assert status == 0, error
-    checkpoints.sidecar_path(weights).unlink()  # then the flags say what the shapes do not
-    if kind is not HeadFirst:  # how many outputs it has, only the sidecar tells
-        sizes = {"model": "New", "kernel": 5, "num_filters": 4}
-        assert checkpoints.load_network(weights, colourization.MODELS, **sizes)[1] == architecture
+    status, said, error = run(activations.main, 7, "--checkpoint", weights, "--outdir", tmp_path / "act")
+    assert status == 0 and "stem.png: 8 channels of 32x32" in said, error
+
+
+@pytest.mark.parametrize("kind", [Shortcut, HeadFirst, Odd])
+def test_weights_of_a_new_network_load(kind, tmp_path):
+    sizes = {"model": "New", "kernel": 5, "num_filters": 4}
+    checkpoints.save(tmp_path / "new.pkl", kind(5, 4, 7).state_dict(), {**sizes, "num_outputs": 7})
+    network, architecture, _ = checkpoints.load_network(tmp_path / "new.pkl", {"CNN": CNN, "New": kind})
+    assert type(network) is kind and architecture == ("New", 5, 4, 7)
+    if kind is Shortcut:  # of the others, only the sidecar tells how many outputs there are
+        checkpoints.sidecar_path(tmp_path / "new.pkl").unlink()  # then the flags say what the shapes do not
+        assert checkpoints.load_network(tmp_path / "new.pkl", {"CNN": CNN, "New": kind}, **sizes)[1] == architecture
 
 
 @pytest.mark.parametrize("kind, name", [(CNN, "finalconv"), (UNet, "finalconv"), (Shortcut, "answer"),
