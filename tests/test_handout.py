@@ -12,6 +12,7 @@ from colour.system.files import ROOT
 from tests import forking
 from tests.assignment import handout
 
+pytestmark = pytest.mark.xdist_group("handout")  # they share one
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -174,7 +174,6 @@ def network_looks(network: str) -> dict[str, tuple]:
             for sizes, name, look, more in wanted}
 
 
-@cache
 def looks() -> list[dict[str, tuple]]:
     """All looks, in groups: what ends the process costs the rest of its group."""
     shown = network_look("DilatedUNet", "library")

@@ -126,8 +126,7 @@ def test_other_kinds_of_tensors_are_accepted(change, file):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-@pytest.mark.parametrize("num_filters", [8, 16, 32])
+@pytest.mark.parametrize("kernel, num_filters", [(1, 32), (3, 8), (5, 16)])
 def test_names_and_shapes_say_which_network(model, kernel, num_filters, file):
     for num_colours in (16, 24):
         original = make_network(model, kernel, num_filters, num_colours)

@@ -37,12 +37,11 @@ def found(page: np.ndarray, picture: np.ndarray, scale: int, tolerance: int = 0)
     page = page.astype(np.int16)
     block = np.kron(picture.transpose(1, 2, 0).astype(np.int16), np.ones((scale, scale, 1), np.int16))
     height, width, _ = block.shape
-    corners = np.ones((page.shape[0] - height + 1, page.shape[1] - width + 1), bool)
+    places = np.argwhere(abs(page[:1 - height or None, :1 - width or None, 0] - block[0, 0, 0]) <= tolerance)
     for y, x in (0, 0), (0, -1), (-1, 0), (-1, -1):  # a quick look at four pixels
-        shifted = page[y % height:, x % width:][:corners.shape[0], :corners.shape[1]]
-        corners &= (abs(shifted - block[y, x]) <= tolerance).all(axis=2)
-    return [(y, x) for y, x in np.argwhere(corners)
-            if (abs(page[y:y + height, x:x + width] - block) <= tolerance).all()]
+        pixels = page[places[:, 0] + y % height, places[:, 1] + x % width]
+        places = places[(abs(pixels - block[y, x]) <= tolerance).all(axis=1)]
+    return [(y, x) for y, x in places if (abs(page[y:y + height, x:x + width] - block) <= tolerance).all()]
 
 
 def viridis(values: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ TASK = Classification(Palette.load())
 
 
 @pytest.mark.parametrize("decode", ["argmax", "mean", "annealed"])
-def test_scores_are_those_of_the_decoding_that_is_drawn(run, tmp_path, small_unet, decode):
-    flags = ["--valid", "--checkpoint", small_unet, "--outdir", tmp_path, "--holdout", 20, "--decode", decode]
+def test_scores_are_those_of_the_decoding_that_is_drawn(run, few_files, tmp_path, small_unet, decode):
+    flags = ["--valid", "--checkpoint", small_unet, "--outdir", tmp_path, "--data", few_files, "--decode", decode]
     status, out, _ = run(colourization.main, *flags, "--metrics", tmp_path / "plain.json")
     assert status == 0 and out.startswith("Val Loss: ") and "all-grey picture" in out
     assert out.splitlines()[-4].startswith("palette ceiling ")  # then the true pictures, and where files are
@@ -32,13 +32,13 @@ def test_scores_are_those_of_the_decoding_that_is_drawn(run, tmp_path, small_une
     assert kept["palette ceiling"] == plain["palette ceiling"]
 
 
-def test_the_comparison_takes_regression_too(run, tmp_path, small_unet):
+def test_the_comparison_takes_regression_too(run, few_files, tmp_path, small_unet):
     torch.manual_seed(0)
     torch.save(CNN(3, 4, 3).state_dict(), tmp_path / "regression.pkl")
     (tmp_path / "other").mkdir()
     shutil.copy(small_unet, tmp_path / "other")
     files = [small_unet, tmp_path / "regression.pkl", tmp_path / "other" / "small.pkl"]
-    status, out, _ = run(colourization.main, "--compare", *files, "--outdir", tmp_path, "--holdout", 20,
+    status, out, _ = run(colourization.main, "--compare", *files, "--outdir", tmp_path, "--data", few_files,
                          "--metrics", tmp_path / "m.json")
     assert status == 0
     rows = json.loads((tmp_path / "m.json").read_text())
@@ -79,9 +79,9 @@ def test_a_set_of_constant_pictures_is_scored_without_a_warning(run, tmp_path, m
     assert status == 0 and error == ""
 
 
-def test_scoring_changes_nothing_but_its_own_results(run, tmp_path, small_unet):
+def test_scoring_changes_nothing_but_its_own_results(run, few_files, tmp_path, small_unet):
     before = contents_of(tmp_path)
     assert run(colourization.main, "--valid", "--checkpoint", small_unet, "--outdir", tmp_path / "out",
-               "--holdout", 20)[0] == 0
+               "--data", few_files)[0] == 0
     after = contents_of(tmp_path)
     assert after.keys() - before.keys() == {f"out/eval_{tmp_path.name}_small.png"} and before.items() <= after.items()

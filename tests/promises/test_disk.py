@@ -101,25 +101,25 @@ def photo(tmp_path) -> Path:
     return tmp_path / "photo.png"
 
 
-TRAINING = "-f 4 -e 1 --holdout 4900 --overwrite --checkpoint DISK/x.pkl --outdir DISK"
+TRAINING = "-f 4 -e 1 --data FEW --overwrite --checkpoint DISK/x.pkl --outdir DISK"
 WRITERS = {  # the command, the file that does not fit on the disk, and the room for what comes before it
     "checkpoint": (colourization.main, TRAINING, "x.pkl", 8 << 10),
     "checkpoint of regression": (colour_regression.main, f"{TRAINING} --train", "x.pkl", 8 << 10),
     "training state": (colourization.main, TRAINING, "x.state.pt", 48 << 10),
-    "strip": (colourization.main, "--valid --checkpoint WEIGHTS --holdout 20 --outdir DISK", "eval_FOLDER_weights.png",
+    "strip": (colourization.main, "--valid --checkpoint WEIGHTS --data FEW --outdir DISK", "eval_FOLDER_weights.png",
               8 << 10),
-    "regression strip": (colour_regression.main, "-k 3 --holdout 20 --outdir DISK",
+    "regression strip": (colour_regression.main, "-k 3 --data FEW --outdir DISK",
                          "eval_weights_regression_cnn_k3_f32.png", 8 << 10),
     "sheet": (activations.main, "7 --checkpoint WEIGHTS --outdir DISK/act", "act7/FOLDER_weights_overview.png",
               14 << 10),
-    "metrics": (colourization.main, "--valid --checkpoint WEIGHTS --holdout 20 --outdir OUT --metrics DISK/m.json",
+    "metrics": (colourization.main, "--valid --checkpoint WEIGHTS --data FEW --outdir OUT --metrics DISK/m.json",
                 "m.json", 0),
     "palette": (kmeans.main, "-k 4 --overwrite -o DISK/p.npy", "p.npy", 0),
 }
 
 
 @pytest.mark.parametrize("what", WRITERS)
-def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, stopped):
+def test_a_full_disk(what, disk, weights, few_files, tmp_path, monkeypatch, stopped):
     (folder, filled), (main, flags, name, room) = disk, WRITERS[what]
     if room == 0 and filled is limited:
         room = 100
@@ -130,7 +130,7 @@ def test_a_full_disk(what, disk, weights, tmp_path, monkeypatch, stopped):
     old = folder / name
     old.parent.mkdir(exist_ok=True)
     old.write_bytes(b"what was here before")
-    words = {"WEIGHTS": str(weights), "OUT": str(tmp_path / "out"), "DISK": str(folder)}
+    words = {"WEIGHTS": str(weights), "OUT": str(tmp_path / "out"), "DISK": str(folder), "FEW": str(few_files)}
     argv = [next((word.replace(key, value) for key, value in words.items() if key in word), word)
             for word in flags.split()]
     with filled(folder, room):

@@ -42,7 +42,7 @@ from tests.helpers import NETWORKS, same, saved, state
 from tests.old_palettes import CENTRES, HEADER, npy, pair2, plain_npy, saved_today
 from tests.old_weights import pytorch03
 
-CASES = int(os.environ.get("FUZZ_CASES", 700))
+CASES = int(os.environ.get("FUZZ_CASES", 350))
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 SECONDS, BYTES = 10, 2 << 30
 

@@ -12,21 +12,17 @@ from colour.system.files import ROOT
 from tests import forking
 
 
-@pytest.mark.parametrize("flags, picture, environment", [
-    (["--checkpoint", "größe 16.pkl"], "eval_größe 16.png", {
-        "HOME": None, "XDG_CACHE_HOME": None, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
-        "PYTHONSAFEPATH": "1"}),
-    ([], "eval_weights_cnn_k3_f32.png", {"PYTHONIOENCODING": "ascii"}),
-], ids=["no home and C locale", "ASCII terminal"])
-def test_surroundings(tree, tmp_path, flags, picture, environment):
-    """Another folder; the names of the files are not ASCII."""
+def test_surroundings(tree, tmp_path):
+    """Another folder, no home, the C locale, a terminal of ASCII; the names of the files are not ASCII."""
+    environment = {"HOME": None, "XDG_CACHE_HOME": None, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+                   "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "ascii"}
     shutil.copy(tree / "weights" / "cnn_k3_f16.pkl", tmp_path / "größe 16.pkl")
-    command = [sys.executable, tree / "colourization.py", "--valid", *flags, "--holdout", "20", "--outdir", "öut é",
-               "--metrics", "scores ü.json"]
+    command = [sys.executable, tree / "colourization.py", "--valid", "--checkpoint", "größe 16.pkl", "--holdout", "20",
+               "--outdir", "öut é", "--metrics", "scores ü.json"]
     changed = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
     done = subprocess.run(command, cwd=tmp_path, env=changed, capture_output=True, timeout=300)
     assert done.returncode == 0 and done.stderr == b"", done.stderr
-    assert (tmp_path / "öut é" / picture).exists()
+    assert (tmp_path / "öut é" / "eval_größe 16.png").exists()
     assert len(json.loads((tmp_path / "scores ü.json").read_text())) == 5
 
 
