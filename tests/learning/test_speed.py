@@ -9,9 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from colour.learning import speed, training
-from colour.learning.task import Classification
-from colour.learning.training import Recipe, train
-from colour.palette import Palette
 from colour.system.devices import pick_device
 from colourization import UNet, main
 from tests.helpers import needs_gpu
@@ -36,18 +33,6 @@ def test_other_devices_are_not_timed(monkeypatch):
 
 def test_the_answer_is_always_the_same():
     assert len({speed.has_fast_bf16(CPU) for _ in range(5)}) == 1
-
-
-def test_bfloat16_learns_what_float32_learns(few_horses):
-    losses = {}
-    for precision in "fp32", "bf16":
-        torch.manual_seed(0)
-        network = UNet(3, 4, 24)
-        recipe = Recipe(epochs=2, batch_size=10, learn_rate=0.002, precision=precision)
-        *_, state = train(network, few_horses, few_horses[:10], recipe, Classification(Palette.load()))
-        losses[precision] = [epoch["loss"] for epoch in state["history"]]
-    assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
-    assert losses["fp32"][1] < losses["fp32"][0]
 
 
 @pytest.mark.parametrize("precision, fast, expected", [("auto", True, "bf16"), ("auto", False, "fp32"),

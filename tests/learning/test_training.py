@@ -179,8 +179,7 @@ def test_the_order_changes_from_epoch_to_epoch(few_horses):
 
 
 @pytest.mark.parametrize("schedule, precision, optimizer", [
-    ("constant", "fp32", "adam"), ("onecycle", "fp32", "adam"), ("onecycle", "bf16", "adam"),
-    ("onecycle", "fp32", "muon")])
+    ("constant", "bf16", "adam"), ("onecycle", "fp32", "adam"), ("onecycle", "fp32", "muon")])
 def test_resumed_training_is_bit_identical(few_horses, schedule, precision, optimizer, tmp_path):
     options = {"epochs": 3, "schedule": schedule, "precision": precision, "augment": NAMES, "weight_decay": 0.01,
                "optimizer": optimizer}
@@ -252,11 +251,10 @@ def test_adam_is_adam(few_horses):
         assert not torch.allclose(new_network().train()(grey), reference(grey), atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", [CNN, UNet])
-def test_bfloat16_learns_what_float32_learns(few_horses, kind):
+def test_bfloat16_learns_what_float32_learns(few_horses):
     """What it validates with and what it keeps are float32."""
     (network, states), (half_network, half_states) = (
-        trained(few_horses, kind, epochs=3, precision=precision) for precision in ("fp32", "bf16"))
+        trained(few_horses, UNet, epochs=3, precision=precision) for precision in ("fp32", "bf16"))
     for record, half in zip(states[-1]["history"], half_states[-1]["history"], strict=True):
         assert half["loss"] != record["loss"]
         assert half["loss"] == pytest.approx(record["loss"], abs=0.01)
