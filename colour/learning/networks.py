@@ -24,8 +24,16 @@ class Architecture(NamedTuple):
     num_outputs: int
 
     def build(self, networks: dict[str, type[nn.Module]]) -> nn.Module:
-        """Return a new network of this size; ``networks`` has the classes by name."""
-        return networks[self.model](self.kernel, self.num_filters, self.num_outputs)
+        """Return a new network of this size; ``networks`` has the classes by name.
+
+        Raises ``UserError`` if a class does not take these three arguments.
+        """
+        kind = networks[self.model]
+        try:
+            return kind(self.kernel, self.num_filters, self.num_outputs)
+        except TypeError as error:
+            raise UserError(f"{kind.__name__}{tuple(self[1:])} fails ({brief(error)}): correct its __init__, which "
+                            "takes kernel, num_filters and num_colours") from error
 
 
 def side_multiple(network: nn.Module) -> int:

@@ -127,6 +127,11 @@ def test_an_architecture_builds_its_network():
     assert type(network) is UNet and network.finalconv.weight.shape == (7, 8, 5, 5)
 
 
+def test_a_class_that_takes_other_arguments():
+    with pytest.raises(UserError, match=r"Conv1d\(3, 4, 7\) fails .*correct its __init__"):
+        Architecture("CNN", 3, 4, 7).build({"CNN": type("Conv1d", (nn.Module,), {})})
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_looking_for_the_output_layer_changes_nothing(training):
     network = CNN(3, 2, 5).train(training)
