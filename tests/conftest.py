@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from colour.system.files import ROOT
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several tests at once: more threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+for name in "SIGINT", "SIGHUP":  # in the background and under nohup they are ignored, also by programs started here
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture
