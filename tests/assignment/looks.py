@@ -267,7 +267,7 @@ def predictions(module, network, sizes, weights, grey):
     net.model.eval()
     grey = unpacked(**grey).float() / 768
     with torch.no_grad():
-        labels = torch.cat([net(part).argmax(dim=1) for part in grey.split(100)])
+        labels = torch.cat([net(part).max(dim=1).indices for part in grey.split(100)])
     return base64.b64encode(labels.byte().numpy().tobytes()).decode()
 
 
