@@ -304,6 +304,22 @@ LOSES |= {
                                     "        bound"), (PLAIN_CALL, "return super().forward(input)"),
         ("        self.padding = kernel_size // 2\n", "")], {"B-convolution"}),
     # one mistake costs once
+    "super().__init__() forgotten in the CNN": ([("        super(CNN, self).__init__()\n", "")], {"B-layers"}),
+    "super().__init__() forgotten in the UNet": ([("        super(UNet, self).__init__()\n", "")], {"C-layers"}),
+    "super().__init__() too late": ([("        super(CNN, self).__init__()\n", ""), (
+        "kernel)\n    def forward(self, x):\n        x =",
+        "kernel)\n        super(CNN, self).__init__()\n    def forward(self, x):\n        x =")], {"B-layers"}),
+    "super().__init__() forgotten in MyConv2d":
+        ([("        super(MyConv2d, self).__init__()\n", "")], {"B-convolution"}),
+    "a misspelt block in forward": ([("self.rfconv(down2)", "self.rfcon(down2)")], {"C-forward"}),
+    "a misspelt block in __init__": ([("self.downconv1 = block(MyConv2d(1, f, kernel), [nn.MaxPool2d(2)], f)\n        "
+                                       "self.downconv2", "self.downcnov1 = block(MyConv2d(1, f, kernel), "
+                                       "[nn.MaxPool2d(2)], f)\n        self.downconv2")], {"B-layers", "C-layers"}),
+    "a join without a list": ([("torch.cat([rf, down2], 1)", "torch.cat(rf, down2, 1)")], {"C-join-upconv1"}),
+    "a join of nothing but two": ([("torch.cat([up2, x], 1)", "torch.cat(up2, x)")], {"C-join-finalconv"}),
+    "G flipped": ([("= self.weight\n        return", "= self.weight.flip(2, 3)\n        return")], {"G-output"}),
+    "G transposed":
+        ([("= self.weight\n        return", "= self.weight.transpose(2, 3)\n        return")], {"G-output"}),
     "channels for 32 filters": ([("MyConv2d(4 * f, f", "MyConv2d(128, f")], {"B-filters"}),
     "num_filters ignored": ([("        f = num_filters", "        f = 32")], {"B-filters"}),
     "a crash in the UNet": ([("        down1 =", "        raise ValueError('oops')\n        down1 =")],
@@ -392,6 +408,11 @@ SAID = {  # a part of what is said of some
     "G from memory that is not set": "the output is NaN: memory is used that nothing has set",
     "G of endless size": "the output for 2x2x14x13 is 2x3x14x11700",
     "channels for 32 filters": "in UNet(3, 8, 24), upconv1 takes 128 channels, should be 32 (4f)",
+    "super().__init__() forgotten in the UNet": "in UNet(3, 32, 24), __init__ does not begin with super().__init__()",
+    "super().__init__() forgotten in MyConv2d": "in MyConv2d(2, 3, 3), __init__ does not begin with super().__init__()",
+    "a misspelt block in forward": "in UNet(3, 32, 24), forward uses self.rfcon, should be self.rfconv",
+    "a join without a list": "upconv1 sees 2x64x8x8 and 2x64x8x8, not in a list: join rfconv and downconv2 along dim=1",
+    "G flipped": "in MyDilatedConv2d(2, 3, 3, 1) and MyDilatedConv2d(2, 3, 3, 3), self.weight is flipped",
     "a join along the pictures": "upconv1 sees 4x64x8x8 (pictures, channels, rows, columns), should see 2x128x8x8",
     "a join of another size": "upconv1 sees 2x64x8x8 and 2x32x16x16, which torch.cat cannot join: join rfconv and ",
     "the last block of the UNet": "in UNet(3, 32, 24), forward never calls finalconv",

@@ -41,6 +41,7 @@ STEPS, RATE, SHARE = 10, 0.005, 0.9  # of a training, and what part of its first
 PLAIN = "MyConv2d", ("CNN", "finalconv")  # where to find the class if it has another name
 DILATED = "MyDilatedConv2d", ("DilatedUNet", "rfconv.0")
 DILATED_CASES = (3, 1), (3, 3), (3, 0), (5, 1)  # kernel, dilation
+FORGETS = "__init__ does not begin with super().__init__()"
 LINE = 1000  # letters of a complaint at most
 SIDE, MAX_GAPS, MAX_GROWTH = (14, 13), 8, 32  # rows and columns that a convolution gets; how much larger it may return
 
@@ -260,7 +261,9 @@ def said(network: str, lines: dict[str, str], sizes: tuple = SIZES) -> list[str]
 
 
 def layers(ask, network):
-    return "the blocks and channels of the sheet, under its names", said(network, differences(ask, network))
+    forgets = ask(network_look(network, "layers"))["forgets"]
+    return "the blocks and channels of the sheet, under its names", [
+        *([f"in {network}{SIZES}, {FORGETS}"] if forgets else []), *said(network, differences(ask, network))]
 
 
 def counted(number: int, what: str) -> str:
@@ -322,6 +325,8 @@ def forward(ask, network):
         if not different:
             complaints += [f"{where}, {block} {line}" for block, line in found["misfits"].items()
                            if network == "CNN" or block not in JOINS]
+        complaints += [f"{where}, forward uses self.{name}, should be self.{meant}"
+                       for name, meant in found["misspelt"].items() if name not in BLOCKS]  # else __init__ misspells it
         if complaints:
             break
     uncalled = [block for block in BLOCKS if block not in seen(ask, network)]
@@ -420,11 +425,16 @@ def other_sizes(ask, name):
 # Convolutions
 
 
+TURNS = {"": lambda weight: weight, "flipped": lambda weight: weight.flip(2, 3),
+         "transposed": lambda weight: weight.transpose(2, 3)}
+
+
 class Convolution(NamedTuple):
     """A convolution by what it does: empty pixels between the taps of its filter, and around the picture."""
 
     gaps: int
     padding: int
+    turned: str  # what was done to the filter, of TURNS
     biased: bool  # adds its bias, and nothing else
     framed: bool  # pads with zeros, and nothing else
     stale: bool  # computes with the weights that it was made with
@@ -440,8 +450,9 @@ def recognised(answer: dict, kernel: int) -> Convolution | None:
         padding, odd = divmod(output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1), 2)
         if padding < 0 or odd:
             continue
-        for stale, filters in enumerate([weight, start] if start.shape == weight.shape else [weight]):
-            right = F.conv2d(x, filters, dilation=gaps + 1, padding=padding)
+        filters = [(turned, False, turn(weight)) for turned, turn in TURNS.items()]
+        for turned, stale, taps in filters + [("", True, start)] * (start.shape == weight.shape):
+            right = F.conv2d(x, taps, dilation=gaps + 1, padding=padding)
             if output.shape != right.shape:
                 continue
             rest = output - right
@@ -450,8 +461,8 @@ def recognised(answer: dict, kernel: int) -> Convolution | None:
                 inner = rest
             added = inner.mean(dim=(0, 2, 3), keepdim=True)
             if close(inner, added.expand_as(inner)):
-                return Convolution(gaps, padding, close(added.flatten(), bias), close(rest, added.expand_as(rest)),
-                                   bool(stale))
+                return Convolution(gaps, padding, turned, close(added.flatten(), bias),
+                                   close(rest, added.expand_as(rest)), stale)
     return None
 
 
@@ -467,7 +478,9 @@ def faults(found: Convolution | None, kernel: int) -> list[str]:
     """Say what is wrong with a convolution, whatever its dilation."""
     if found is None:
         return ["the output is not that of a convolution with self.weight and self.bias"]
-    right, lines = kernel // 2 * (found.gaps + 1), [] if found.biased else ["self.bias is not what is added"]
+    right = kernel // 2 * (found.gaps + 1)
+    lines = [f"self.weight is {found.turned}"] if found.turned else []
+    lines += [] if found.biased else ["self.bias is not what is added"]
     if not found.framed:
         lines.append("something else than zeros is around the picture")
     if found.padding != right:
@@ -481,7 +494,7 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
     given = {name: torch.tensor(value) for name, value in convolution_inputs(kernel).items()}
     x, weight, bias = (given[name].requires_grad_() for name in ("x", "weight", "bias"))
     if found:
-        output = F.conv2d(x, weight, bias, dilation=found.gaps + 1, padding=found.padding)
+        output = F.conv2d(x, TURNS[found.turned](weight), bias, dilation=found.gaps + 1, padding=found.padding)
         cotangent = given["cotangent"][..., :output.shape[2], :output.shape[3]]
         (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
     lines = []
@@ -512,6 +525,7 @@ def plain_convolution(ask):
     answer = ask(convolution_look(PLAIN, 3))
     complaints = [convolution_fault(ask, 3), *(call(PLAIN, 3) + line for line in gradient_faults(answer, 3))]
     complaints += [f"{call(PLAIN, 3)}the library's nn.Conv2d computes"] if answer["wraps"] else []
+    complaints += [f"{call(PLAIN, 3)}{FORGETS}"] if answer["forgets"] else []
     for network in "CNN", "UNet":
         try:
             found = ask(network_look(network, "library"))
@@ -559,9 +573,14 @@ def dilated_convolutions(ask) -> dict[int, Convolution]:
 
 
 def dilated_output(ask):
+    answers = {dilation: ask(convolution_look(DILATED, 3, dilation)) for dilation in dilated_convolutions(ask)}
+    try:
+        known = ask(convolution_look(PLAIN, 3))["forgets"]  # has cost points of B
+    except Failure:
+        known = False
     return "taps that stand apart, and the size as it was", [
-        call(DILATED, 3, dilation) + line for dilation, one in dilated_convolutions(ask).items()
-        for line in faults(one, 3)]
+        call(DILATED, 3, dilation) + line for dilation, answer in answers.items()
+        for line in faults(recognised(answer, 3), 3) + [FORGETS] * (answer["forgets"] and not known)]
 
 
 def dilated_numbering(ask):

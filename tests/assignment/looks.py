@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .forgiving import Run, cat, fitted, forgets, size
 from .loading import Wrong
 
 SIDES = {"downconv1": 32, "downconv2": 16, "rfconv": 8, "upconv1": 8, "upconv2": 16, "finalconv": 32}  # of inputs
@@ -45,42 +45,14 @@ def convolved(conv: nn.Module, gaps: int, x: torch.Tensor) -> torch.Tensor:
     return F.conv2d(x, conv.weight, conv.bias, padding=conv.weight.shape[-1] // 2 * step, dilation=step)
 
 
-def fitted(x: torch.Tensor, shape: tuple) -> torch.Tensor:
-    """Cut or pad pictures to another number of them, of channels, and of pixels."""
-    if x.shape[2:] != shape[2:]:
-        x = F.interpolate(x, shape[2:])
-    return F.pad(x, (0, 0, 0, 0, 0, shape[1] - x.shape[1], 0, shape[0] - x.shape[0]))
-
-
-def size(shape) -> str:
-    return "x".join(map(str, shape))
-
-
-class Joins(TorchFunctionMode):
-    """Joins pictures that do not fit each other, too, and notes that in ``failed``: it hides no other mistake then."""
-
-    failed = ""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        try:
-            return function(*args, **(kwargs or {}))
-        except RuntimeError:
-            parts = args[0] if args else (kwargs or {}).get("tensors")
-            if function not in (torch.cat, torch.concat, torch.concatenate) or {part.dim() for part in parts} != {4}:
-                raise
-            shapes = " and ".join(size(part.shape) for part in parts)
-            self.failed = f"sees {shapes}, which torch.cat cannot join"
-            n, _, *side = parts[0].shape
-            return torch.cat([fitted(part, (n, part.shape[1], *side)) for part in parts], dim=1)
-
-
 class Network:
     """A submission's network, with our convolution put in for its own, which takes inputs that do not fit it, too.
 
     So a mistake costs no more than its own points. ``blocks``, ``inputs`` and ``outputs`` say what convolution was
     called with what, in the order of the calls, and ``misfits`` which inputs do not fit; ``joined`` are those that not
-    only have other channels, as after a join along another dimension. A call returns the output of ``finalconv``, or of
-    what is called last; ``returned`` is what the network itself returned.
+    only have other channels, as after a join along another dimension; ``misspelt`` are blocks that ``forward`` calls by
+    other names. A call returns the output of ``finalconv``, or of what is called last; ``returned`` is what the network
+    itself returned.
     """
 
     def __init__(self, module, network: str, sizes):
@@ -98,7 +70,7 @@ class Network:
         for name, conv in self.named.items():
             gaps = 1 if isinstance(conv, dilated) else conv.dilation[0] - 1 if isinstance(conv, nn.Conv2d) else 0
             conv.forward = functools.partial(self._convolve, name, known, functools.partial(convolved, conv, gaps))
-        self.noisy, self.joins = None, Joins()
+        self.noisy = None
         self._forget()
 
     def __deepcopy__(self, memo):
@@ -107,6 +79,7 @@ class Network:
     def _forget(self):
         self.blocks, self.inputs, self.outputs = [], [], []
         self.misfits, self.joined, self.called = {}, [], set()
+        self.run = Run(self.model, self.blocks)
 
     def _convolve(self, name, known, convolution, *args, **kwargs):
         x, = *args, *kwargs.values()
@@ -114,12 +87,12 @@ class Network:
         block = name.partition(".")[0] if known else [*SIDES, *[name] * at][at]
         side, takes = SIDES.get(block, x.shape[-1]), self.named[name].weight.shape[1]
         right = self.batch, takes, side, side
-        if self.joins.failed or x.shape != right:
-            self.misfits[block] = self.joins.failed or (
+        if self.run.failed or x.shape != right:
+            self.misfits[block] = self.run.failed or (
                 f"sees {size(x.shape)} (pictures, channels, rows, columns), should see {size(right)}")
-            if self.joins.failed or (len(x), *x.shape[2:]) != (self.batch, side, side):
+            if self.run.failed or (len(x), *x.shape[2:]) != (self.batch, side, side):
                 self.joined.append(block)
-            self.joins.failed = ""
+            self.run.failed = ""
         if x.dim() < 4:
             raise Wrong(f"{block} {self.misfits[block]}")
         x = x.flatten(1, -3)  # after torch.stack
@@ -135,7 +108,7 @@ class Network:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         self._forget()
         self.batch = len(x)
-        with self.joins:
+        with self.run:
             self.returned = self.model(x)
         if not self.outputs:
             raise Wrong("forward calls no convolution")
@@ -153,9 +126,9 @@ def described(layer: nn.Module) -> str:
 
 
 def layers(module, network, sizes):
-    """The shapes of the state dict's entries, and of each attribute what it is and its layers."""
+    """The shapes of the state dict's entries, of each attribute what it is and its layers, and what is forgotten."""
     net = Network(module, network, sizes)
-    return {"shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
+    return {"forgets": forgets(net.model), "shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
             "layers": {name: ["a Python list" if name in net.lists else type(part).__name__,
                               [described(layer) for layer in part.children()]]
                        for name, part in net.model.named_children()}}
@@ -183,7 +156,8 @@ def forward(module, network, sizes, batch, training=False):
         last = net(torch.rand(batch, 1, 32, 32))
     tensor = isinstance(net.returned, torch.Tensor)
     return {"returned": "" if tensor else kind(net.returned), "shape": list(net.returned.shape) if tensor else [],
-            "change": change(net.returned, last) if tensor else "", "misfits": net.misfits}
+            "change": change(net.returned, last) if tensor else "", "misfits": net.misfits,
+            "misspelt": net.run.misspelt}
 
 
 def sources(module, network, sizes):
@@ -267,7 +241,7 @@ def predictions(module, network, sizes, weights, grey):
     net.model.eval()
     grey = unpacked(**grey).float() / 768
     with torch.no_grad():
-        labels = torch.cat([net(part).max(dim=1).indices for part in grey.split(100)])
+        labels = cat([net(part).max(dim=1).indices for part in grey.split(100)])
     return base64.b64encode(labels.byte().numpy().tobytes()).decode()
 
 
@@ -324,7 +298,7 @@ def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
     """The output of a convolution with that weight and bias, and the gradients of ``(output * cotangent).sum()``.
 
     ``cotangent`` is cut to the output's size. ``library`` is true, and all else missing, if the library dilated;
-    ``wraps`` if the library's class computes. ``start`` are the weights that it was made with.
+    ``wraps`` if the library's class computes, ``forgets`` if ``__init__`` forgets that of its base. ``start`` are the weights that it was made with.
     """
     weight, bias, x = torch.tensor(weight), torch.tensor(bias), torch.tensor(x, requires_grad=True)
     conv = make_convolution(module, name, block, weight.shape[1], weight.shape[0], weight.shape[2], dilation)
@@ -344,7 +318,7 @@ def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
             if output.isnan().any():
                 raise Wrong("the output is NaN: memory is used that nothing has set, as of torch.empty")
             wraps = any(isinstance(part, nn.Conv2d) for part in computed)
-            seen = {"output": output.tolist(), "start": start, "wraps": wraps}
+            seen = {"output": output.tolist(), "start": start, "wraps": wraps, "forgets": forgets(conv)}
             if output.requires_grad:
                 cotangent = torch.tensor(cotangent)[..., :output.shape[2], :output.shape[3]]
                 (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()

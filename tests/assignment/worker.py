@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import looks, processes
+from . import forgiving, looks, processes
 from .loading import MAX_SOURCE, Wrong, explain, load
 
 MAX_FILE = 16 << 20  # bytes that a submission may print, or write into a file
@@ -59,6 +59,7 @@ def answer(submission, questions, seconds, megabytes, folder, output, result):
     for descriptor in 1, 2:
         os.dup2(output.fileno(), descriptor)
     looks.watch_threads()
+    forgiving.begin()
     limit(megabytes)
 
     def say(**reply):
