@@ -128,7 +128,8 @@ def described(layer: nn.Module) -> str:
 def layers(module, network, sizes):
     """The shapes of the state dict's entries, of each attribute what it is and its layers, and what is forgotten."""
     net = Network(module, network, sizes)
-    return {"forgets": forgets(net.model), "shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
+    return {"forgets": forgets(net.model),
+            "shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
             "layers": {name: ["a Python list" if name in net.lists else type(part).__name__,
                               [described(layer) for layer in part.children()]]
                        for name, part in net.model.named_children()}}
@@ -298,7 +299,8 @@ def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
     """The output of a convolution with that weight and bias, and the gradients of ``(output * cotangent).sum()``.
 
     ``cotangent`` is cut to the output's size. ``library`` is true, and all else missing, if the library dilated;
-    ``wraps`` if the library's class computes, ``forgets`` if ``__init__`` forgets that of its base. ``start`` are the weights that it was made with.
+    ``wraps`` if the library's class computes, ``forgets`` if ``__init__`` forgets that of ``nn.Module``. ``start`` are
+    the weights that it was made with.
     """
     weight, bias, x = torch.tensor(weight), torch.tensor(bias), torch.tensor(x, requires_grad=True)
     conv = make_convolution(module, name, block, weight.shape[1], weight.shape[0], weight.shape[2], dilation)
