@@ -18,7 +18,7 @@ from torch import nn
 from colour.jobs import flags, results
 from colour.jobs.checkpoints import shipped_weights
 from colour.jobs.runs import command_line, train_from_flags
-from colour.learning.task import Regression
+from colour.learning.task import Decoding, Regression
 from colour.system.cli import Parser, command, folder_for
 from colour.system.devices import pick_device
 from colourization import MyConv2d
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int | None:
     job = flags.chosen_job({"train": args.train, "image": args.image}, default="valid")
     results.check_metrics(args.metrics, job)
     outdir = folder_for(args.outdir, "--outdir")
-    task = Regression(args.keep_grey)
+    task = Regression(Decoding(keep_grey=args.keep_grey))
     sizes = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
 
     if job == "train":

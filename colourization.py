@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int | None:
         weights = args.checkpoint or PHOTO_WEIGHTS
     else:
         weights = args.checkpoint or shipped_weights(**sizes)
-    task = Classification(Palette.load(args.colours or palette_of(weights)), *decoding)
+    task = Classification(Palette.load(args.colours or palette_of(weights)), decoding)
     if job == "train":
         return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
     return results.score_or_colour(args, weights, MODELS, task, device, outdir, **sizes)

@@ -22,7 +22,7 @@ from colour.data.datasets import load_category
 from colour.decode import DECODERS, PHOTO_TEMPERATURE, TEMPERATURE
 from colour.jobs import photos
 from colour.jobs.checkpoints import PHOTO_WEIGHTS, load, load_network
-from colour.learning.task import Classification
+from colour.learning.task import Classification, Decoding
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
 from colour.system.cli import Parser, UserError, command, number
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     for path in args.weights:
         palette = Palette.load(ROOT / load(path)[1]["palette"])
         for decoder in args.decode:
-            task = Classification(palette, decoder, PHOTO_TEMPERATURE if files else TEMPERATURE, keep_grey=True)
+            task = Classification(palette, Decoding(decoder, PHOTO_TEMPERATURE if files else TEMPERATURE, True))
             network, *_ = load_network(path, MODELS, task)
             for size in args.size:
                 coloured, grey = of_photos(network, task, files, size) if files else of_cifar(network, task, images)

@@ -195,9 +195,9 @@ def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colour
         networks = regressors if outputs_rgb else classifiers
     network, architecture, sidecar = load_network(path, networks, loaded=loaded, **sizes)
     if architecture.model in regressors:
-        task = Regression(decoding.keep_grey)
+        task = Regression(decoding)
     else:
-        task = Classification(Palette.load(colours or palette_of(path)), *decoding)
+        task = Classification(Palette.load(colours or palette_of(path)), decoding)
     task.check(path, sidecar, architecture.num_outputs)
     return network, architecture, task
 

@@ -12,7 +12,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
 
@@ -91,7 +90,7 @@ def chroma_of(network: nn.Module, task: Task, grey: torch.Tensor) -> torch.Tenso
     padded = np.pad(grey[0, 0], ((0, -height % multiple), (0, -width % multiple)), mode="symmetric")
     padded = torch.from_numpy(padded)[None, None].to(next(network.parameters()).device)
     views = torch.cat([padded, padded.flip(-1)])
-    rgb = replace(task, keep_grey=True).colours(network(views), views)
+    rgb = task.with_decoding(keep_grey=True).colours(network(views), views)
     one, mirrored = (rgb - grey_of(rgb)).cpu().split(1)
     return (one + mirrored.flip(-1))[..., :height, :width] / 2
 

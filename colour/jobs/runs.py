@@ -123,7 +123,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
                         if run.plot:
                             draw_epoch(network, train_set, valid_set, task, run, len(history))
         except (KeyboardInterrupt, FloatingPointError, RuntimeError) as error:
-            if explanation := explained(error, len(history), recipe, run):
+            if explanation := explained(error, state, recipe, run):
                 raise explanation from error
             raise
     if stop():
@@ -217,16 +217,22 @@ def draw_curve(history: list[dict], task: Task, run: Run) -> None:
     print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
 
 
-def explained(error: BaseException, epochs: int, recipe: Recipe, run: Run) -> BaseException | None:
-    """Return what to raise instead of an error in training: it says what is kept and how to go on. None for a bug."""
-    kept = f"{run.checkpoint} holds the weights of epoch {epochs}" if epochs else "nothing was saved"
+def explained(error: BaseException, state: dict | None, recipe: Recipe, run: Run) -> BaseException | None:
+    """Return what to raise instead of an error in training: it says what is kept and how to go on. None for a bug.
+
+    ``state`` is what was saved last, if anything was.
+    """
+    kept, remedy = "nothing was saved", "give the same command again"
+    if state:
+        epochs, remedy = len(state["history"]), run.how_to_resume
+        kept = f"{run.checkpoint} holds the weights of epoch {epochs}" if epochs else "the batches before are saved"
     if isinstance(error, KeyboardInterrupt):
-        return KeyboardInterrupt(f"interrupted, {kept}: {run.how_to_resume}", signal.SIGINT)
+        return KeyboardInterrupt(f"interrupted, {kept}: {remedy}", signal.SIGINT)
     if isinstance(error, FloatingPointError):
         return UserError(f"{error}; {kept}: train with a smaller --learn_rate than {recipe.learn_rate:g}, "
                          "or --precision fp32")
     if torchrun.launched() and not out_of_memory(error):
-        return UserError(f"a process of this training failed or was lost; {kept}: {run.how_to_resume} ({error})")
+        return UserError(f"a process of this training failed or was lost; {kept}: {remedy} ({error})")
     return None
 
 

@@ -24,17 +24,36 @@ class Decoding(NamedTuple):
     keep_grey: bool = False
 
 
+class _Decoded:
+    """What both tasks do with their ``decoding``."""
+
+    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+        """Return RGB (N, 3, H, W) in [0, 1] for an output (N, num_outputs, H, W) and the grey input (N, 1, H, W)."""
+        rgb = self.decoded(output)
+        return keep_grey(rgb, grey) if self.decoding.keep_grey else rgb
+
+    def with_decoding(self, **changes) -> "Task":
+        """Return the same task with another decoding."""
+        return replace(self, decoding=self.decoding._replace(**changes))
+
+    def photograph(self) -> "Task":
+        """Return the same task, decoded to look like a photograph: mixed colours, and the brightness of the input."""
+        return self.with_decoding(decoder="annealed", keep_grey=True)
+
+    def for_validation(self) -> "Task":
+        """Return the same task, decoded as in every history: by the mean colours, whatever is drawn."""
+        return self.with_decoding(decoder="mean", keep_grey=False)
+
+
 @dataclass(frozen=True)
-class Classification:
+class Classification(_Decoded):
     """Name the palette's colour of each pixel. Outputs are logits (N, K, H, W)."""
 
     loss_name: ClassVar = "cross-entropy"
     digits: ClassVar = 4  # of a loss as it is printed
 
     palette: Palette
-    decoder: str = "argmax"
-    temperature: float = TEMPERATURE
-    keep_grey: bool = False
+    decoding: Decoding = Decoding()
 
     @property
     def num_outputs(self) -> int:
@@ -59,18 +78,8 @@ class Classification:
         """Return the most probable label of each pixel, (N, H, W)."""
         return most_probable(output)
 
-    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
-        """Return RGB (N, 3, H, W) in [0, 1] for an output (N, K, H, W) and the grey input (N, 1, H, W)."""
-        rgb = decode(output, self.palette, self.decoder, self.temperature)
-        return keep_grey(rgb, grey) if self.keep_grey else rgb
-
-    def photograph(self) -> "Classification":
-        """Return the same task, decoded to look like a photograph: mixed colours, and the brightness of the input."""
-        return replace(self, decoder="annealed", keep_grey=True)
-
-    def for_validation(self) -> "Classification":
-        """Return the same task, decoded as in every history: by the mean colours, whatever is drawn."""
-        return replace(self, decoder="mean", keep_grey=False)
+    def decoded(self, output: torch.Tensor) -> torch.Tensor:
+        return decode(output, self.palette, self.decoding.decoder, self.decoding.temperature)
 
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"
@@ -89,7 +98,7 @@ class Classification:
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(_Decoded):
     """Predict the RGB of each pixel. Outputs are (N, 3, H, W); there are no labels."""
 
     palette: ClassVar = None
@@ -97,7 +106,7 @@ class Regression:
     loss_name: ClassVar = "mean squared error"
     digits: ClassVar = 6
 
-    keep_grey: bool = False
+    decoding: Decoding = Decoding()
 
     def labels(self, images: np.ndarray) -> None:
         return None
@@ -109,15 +118,8 @@ class Regression:
     def guess(self, output: torch.Tensor) -> None:
         return None
 
-    def colours(self, output: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
-        rgb = output.clamp(0, 1)
-        return keep_grey(rgb, grey) if self.keep_grey else rgb
-
-    def photograph(self) -> "Regression":
-        return replace(self, keep_grey=True)
-
-    def for_validation(self) -> "Regression":
-        return replace(self, keep_grey=False)
+    def decoded(self, output: torch.Tensor) -> torch.Tensor:
+        return output.clamp(0, 1)
 
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss (mean squared error): {figures['loss']:.6f}"

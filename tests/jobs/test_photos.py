@@ -12,7 +12,7 @@ import colourization
 from colour.data import image_file
 from colour.jobs import photos, plots
 from colour.jobs.photos import colour_files
-from colour.learning.task import Classification, Regression
+from colour.learning.task import Classification, Decoding, Regression
 from colour.palette import Palette
 from colour.system.cli import UserError
 from colour.system.files import locked, sha256
@@ -35,7 +35,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def task():
-    return Classification(Palette.load(), "annealed", keep_grey=True)
+    return Classification(Palette.load(), Decoding("annealed", keep_grey=True))
 
 
 @pytest.fixture
@@ -342,7 +342,8 @@ def test_results_of_other_settings_are_kept(tmp_path, run, network, task):
     """Of another size, decoder, palette or weights; the same settings replace their own."""
     picture(RGB).save(tmp_path / "a.png")
     other = vivid(UNet(3, 4, 24))
-    settings = [{}, {"size": 16}, {"task": replace(task, decoder="mean")}, {"task": replace(task, temperature=0.1)},
+    settings = [{}, {"size": 16}, {"task": task.with_decoding(decoder="mean")},
+                {"task": task.with_decoding(temperature=0.1)},
                 {"task": replace(task, palette=Palette(task.palette.centres[::-1]))}, {"network": other}]
     for _ in range(2):
         for changes in settings:
@@ -474,4 +475,4 @@ def test_photos_are_annealed_unless_told_otherwise(flags, decoder, monkeypatch, 
     tasks = []
     monkeypatch.setattr(photos, "colour_files", lambda files, network, task, **_: tasks.append(task))
     colourization.main(["--image", "photo.jpg", "--outdir", str(tmp_path), *flags])
-    assert tasks[0].decoder == decoder
+    assert tasks[0].decoding.decoder == decoder

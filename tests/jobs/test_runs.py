@@ -16,7 +16,7 @@ from colour.jobs import checkpoints, runs
 from colour.jobs.runs import Run, requests_to_stop, time_left, train_and_save, training_lock
 from colour.learning import training
 from colour.learning.networks import Architecture
-from colour.learning.task import Classification, Regression
+from colour.learning.task import Classification, Decoding, Regression
 from colour.learning.training import Recipe
 from colour.palette import Palette
 from colour.system.cli import UserError
@@ -138,7 +138,7 @@ def test_what_identifies_a_training(tmp_path):
     run = Run(Architecture("UNet", 3, 4, 24), "horse", "1c80", tmp_path / "x.pkl", tmp_path, "python ...", 100,
               tmp_path / "init.pkl")
     palette, recipe = Palette.load(), Recipe(precision="fp32")
-    identity = run.identity(recipe, Classification(palette, "mean"))
+    identity = run.identity(recipe, Classification(palette, Decoding("mean")))
     assert identity.items() >= {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
                                 "init": sha256(tmp_path / "init.pkl"), "palette_sha256": palette.sha256()}.items()
     assert "epochs" not in identity and asdict(recipe).items() - {("epochs", 25)} <= identity.items()

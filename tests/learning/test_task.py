@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from colour.decode import decode, keep_grey
-from colour.learning.task import Classification, Regression
+from colour.learning.task import Classification, Decoding, Regression
 from colour.palette import Palette
 from colour.system.cli import UserError
 from tests.helpers import one_line
@@ -54,8 +54,8 @@ def test_the_guess_is_the_largest_output():
 def test_colours_are_decoded_as_asked(decoder):
     output, grey = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
     rgb = decode(output, PALETTE, decoder, 0.5)
-    assert torch.equal(Classification(PALETTE, decoder, 0.5).colours(output, grey), rgb)
-    kept = Classification(PALETTE, decoder, 0.5, keep_grey=True).colours(output, grey)
+    assert torch.equal(Classification(PALETTE, Decoding(decoder, 0.5)).colours(output, grey), rgb)
+    kept = Classification(PALETTE, Decoding(decoder, 0.5, True)).colours(output, grey)
     assert torch.equal(kept, keep_grey(rgb, grey)) and not torch.equal(kept, rgb)
 
 
@@ -63,12 +63,12 @@ def test_colours_of_regression_stay_in_range():
     output, grey = torch.linspace(-1, 2, 96).view(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
     rgb = Regression().colours(output, grey)
     assert torch.equal(rgb, output.clamp(0, 1)) and rgb.min() == 0 and rgb.max() == 1
-    assert torch.equal(Regression(keep_grey=True).colours(output, grey), keep_grey(rgb, grey))
+    assert torch.equal(Regression(Decoding(keep_grey=True)).colours(output, grey), keep_grey(rgb, grey))
 
 
 def test_a_photograph_has_mixed_colours_and_the_grey_of_the_input():
     output, grey = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
-    task = Classification(PALETTE, "argmax", 0.5)
+    task = Classification(PALETTE, Decoding("argmax", 0.5))
     expected = keep_grey(decode(output, PALETTE, "annealed", 0.5), grey)
     assert torch.equal(task.photograph().colours(output, grey), expected)
     assert torch.equal(Regression().photograph().colours(output, grey), keep_grey(output.clamp(0, 1), grey))

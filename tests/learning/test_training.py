@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from colour.learning.augment import NAMES
 from colour.learning.pictures import PictureSet, load_sets, minibatches
-from colour.learning.task import Classification, Regression
+from colour.learning.task import Classification, Decoding, Regression
 from colour.learning.training import Recipe, Tally, evaluate, train
 from colour.metrics import Scores
 from colour.palette import Palette
@@ -123,7 +123,7 @@ def test_evaluation_is_the_plain_mean_in_eval_mode_and_leaves_no_trace(few_horse
     assert figures["loss"] == pytest.approx(F.cross_entropy(logits, few_horses.labels.long()).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("task", [TASK, Regression(keep_grey=True)], ids=["classification", "regression"])
+@pytest.mark.parametrize("task", [TASK, Regression(Decoding(keep_grey=True))], ids=["classification", "regression"])
 def test_evaluation_also_scores_the_pictures(few_horses, task):
     pictures = few_horses if task.palette else PictureSet(few_horses.images)
     network = new_network(outputs=task.num_outputs).eval()
