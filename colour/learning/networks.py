@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from colour.pixels import grey_of
 from colour.system.cli import UserError, brief, out_of_memory
 
 MODEL, KERNEL, NUM_FILTERS = "CNN", 3, 32  # the assignment's defaults
@@ -44,34 +45,34 @@ def side_multiple(network: nn.Module) -> int:
 def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Module:
     """Return the layer with a filter that runs last, whatever its name and its place in the class.
 
-    Try the network on a small black picture. Raise ``UserError`` if its output has not one value for each of
+    Try the network on two small black pictures. Raise ``UserError`` if its output has not one value for each of
     ``num_outputs`` at each pixel, or does not depend on its parameters.
     """
     name, side = type(network).__name__, side_multiple(network)
-    picture = next(network.parameters(), torch.zeros(())).new_zeros(1, 1, side, side)
+    pictures = grey_of(next(network.parameters(), torch.zeros(())).new_zeros(2, 3, side, side))
     layers = {layer: place for place, layer in network.named_modules()
               if any(one.ndim == 4 for one in layer.parameters(recurse=False))}
     ran, was_training = [], network.training
     hooks = [layer.register_forward_pre_hook(lambda layer, _: ran.append(layer)) for layer in layers]
     network.eval()
     try:
-        output = network(picture)
+        output = network(pictures)
     except NotImplementedError:  # a student has yet to write it
         raise
     except RuntimeError as error:
         if out_of_memory(error):
             raise
         where = f", in or after {layers[ran[-1]]}" if ran else ""
-        raise UserError(f"{name}.forward fails for a picture of {side}x{side} pixels{where} ({brief(error)}): correct "
+        raise UserError(f"{name}.forward fails for pictures of {side}x{side} pixels{where} ({brief(error)}): correct "
                         "its layers, or give the class the attribute `multiple` that the sides must be") from error
     finally:
         network.train(was_training)
         for hook in hooks:
             hook.remove()
-    expected = (1, num_outputs or len(ran[-1].weight), side, side)
+    expected = (2, num_outputs or len(ran[-1].weight), side, side)
     found = tuple(output.shape) if torch.is_tensor(output) else type(output).__name__
     if found != expected:
-        raise UserError(f"the network returns {found} for a picture of shape {tuple(picture.shape)}, not {expected}: "
+        raise UserError(f"the network returns {found} for pictures of shape {tuple(pictures.shape)}, not {expected}: "
                         f"correct {name}.forward")
     if not ran or not output.requires_grad:
         raise UserError(f"what {name}.forward returns does not depend on its parameters, or is cut off from them "

@@ -102,13 +102,13 @@ class Wrong(CNN):
 
 
 @pytest.mark.parametrize("output, found", [
-    (lambda logits: None, "NoneType"), (lambda logits: logits.argmax(dim=1), "(1, 4, 4)"),
-    (lambda logits: logits[:, :3], "(1, 3, 4, 4)"), (lambda logits: (logits, 1), "tuple"),
-    (lambda logits: logits[..., ::2], "(1, 5, 4, 2)")])
+    (lambda logits: None, "NoneType"), (lambda logits: logits.argmax(dim=1), "(2, 4, 4)"),
+    (lambda logits: logits[:, :3], "(2, 3, 4, 4)"), (lambda logits: (logits, 1), "tuple"),
+    (lambda logits: logits[..., ::2], "(2, 5, 4, 2)")])
 def test_a_wrong_output_is_named(output, found):
     with pytest.raises(UserError) as error:
         output_layer(Wrong(output), 5)
-    assert found in one_line(error) and "(1, 5, 4, 4)" in one_line(error) and "Wrong.forward" in one_line(error)
+    assert found in one_line(error) and "(2, 5, 4, 4)" in one_line(error) and "Wrong.forward" in one_line(error)
 
 
 @pytest.mark.parametrize("output", [torch.detach, torch.zeros_like])
@@ -118,8 +118,14 @@ def test_an_output_that_cannot_be_trained_is_named(output):
 
 
 def test_a_network_that_cannot_take_a_picture():
-    with pytest.raises(UserError, match="Wrong.forward fails for a picture of 4x4 pixels, in or after output "):
+    with pytest.raises(UserError, match="Wrong.forward fails for pictures of 4x4 pixels, in or after output "):
         output_layer(Wrong(nn.Conv2d(7, 5, 1)), 5)
+
+
+def test_a_view_of_what_is_not_contiguous_is_named():
+    """Pictures have their channels last in memory, as in training, where PyTorch's error would come too late."""
+    with pytest.raises(UserError, match=r"Wrong.forward fails .*reshape"):
+        output_layer(Wrong(lambda logits: logits.view(len(logits), -1).view_as(logits)), 5)
 
 
 def test_an_architecture_builds_its_network():
