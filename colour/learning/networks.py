@@ -5,6 +5,7 @@ grey (N, 1, H, W) to (N, num_outputs, H, W), for sides that are multiples of 4, 
 The layer that runs last makes the output.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -45,10 +46,11 @@ def side_multiple(network: nn.Module) -> int:
 def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Module:
     """Return the layer with a filter that runs last, whatever its name and its place in the class.
 
-    Try the network on two small black pictures. Raise ``UserError`` if its output has not one value for each of
-    ``num_outputs`` at each pixel, or does not depend on its parameters.
+    Try the network on two black pictures of about 32x32 pixels. Raise ``UserError`` if its output has not one value
+    for each of ``num_outputs`` at each pixel, or does not depend on its parameters.
     """
-    name, side = type(network).__name__, side_multiple(network)
+    name, multiple = type(network).__name__, side_multiple(network)
+    side = math.ceil(32 / multiple) * multiple
     pictures = grey_of(next(network.parameters(), torch.zeros(())).new_zeros(2, 3, side, side))
     layers = {layer: place for place, layer in network.named_modules()
               if any(one.ndim == 4 for one in layer.parameters(recurse=False))}

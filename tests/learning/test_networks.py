@@ -102,13 +102,13 @@ class Wrong(CNN):
 
 
 @pytest.mark.parametrize("output, found", [
-    (lambda logits: None, "NoneType"), (lambda logits: logits.argmax(dim=1), "(2, 4, 4)"),
-    (lambda logits: logits[:, :3], "(2, 3, 4, 4)"), (lambda logits: (logits, 1), "tuple"),
-    (lambda logits: logits[..., ::2], "(2, 5, 4, 2)")])
+    (lambda logits: None, "NoneType"), (lambda logits: logits.argmax(dim=1), "(2, 32, 32)"),
+    (lambda logits: logits[:, :3], "(2, 3, 32, 32)"), (lambda logits: (logits, 1), "tuple"),
+    (lambda logits: logits[..., ::2], "(2, 5, 32, 16)")])
 def test_a_wrong_output_is_named(output, found):
     with pytest.raises(UserError) as error:
         output_layer(Wrong(output), 5)
-    assert found in one_line(error) and "(2, 5, 4, 4)" in one_line(error) and "Wrong.forward" in one_line(error)
+    assert found in one_line(error) and "(2, 5, 32, 32)" in one_line(error) and "Wrong.forward" in one_line(error)
 
 
 @pytest.mark.parametrize("output", [torch.detach, torch.zeros_like])
@@ -118,7 +118,7 @@ def test_an_output_that_cannot_be_trained_is_named(output):
 
 
 def test_a_network_that_cannot_take_a_picture():
-    with pytest.raises(UserError, match="Wrong.forward fails for pictures of 4x4 pixels, in or after output "):
+    with pytest.raises(UserError, match="Wrong.forward fails for pictures of 32x32 pixels, in or after output "):
         output_layer(Wrong(nn.Conv2d(7, 5, 1)), 5)
 
 
