@@ -28,7 +28,7 @@ from torch import nn
 import colour_regression
 from colour.data.cifar10 import load_horses
 from colour.jobs import flags, plots
-from colour.jobs.checkpoints import label_of, load_with_task, shipped_weights
+from colour.jobs.checkpoints import label_of, load, load_with_task, shipped_weights
 from colour.learning.task import Decoding
 from colour.pixels import grey_of, to_rgb
 from colour.system.cli import Parser, command, folder_for, number
@@ -69,9 +69,10 @@ def build_parser() -> Parser:
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     device = pick_device(args.gpu)
-    checkpoint = args.checkpoint or shipped_weights(args.model, args.kernel, args.num_filters)
-    network, architecture, task = load_with_task(checkpoint, MODELS, colour_regression.MODELS, args.colours, Decoding(),
-                                                 model=args.model, kernel=args.kernel, num_filters=args.num_filters)
+    sizes = flags.sizes_of(args)
+    checkpoint = args.checkpoint or shipped_weights(**sizes)
+    network, architecture, task = load_with_task(load(checkpoint), MODELS, colour_regression.MODELS, args.colours,
+                                                 Decoding(), **sizes)
     _, x_test = load_horses()
     rgb = to_rgb(torch.from_numpy(x_test[args.index:args.index + 1]))
     grey = grey_of(rgb)

@@ -15,8 +15,7 @@ if __name__ == "__main__":  # first, because importing PyTorch takes seconds
 import torch
 from torch import nn
 
-from colour.jobs import flags, results
-from colour.jobs.checkpoints import shipped_weights
+from colour.jobs import checkpoints, flags, results
 from colour.jobs.runs import command_line, train_from_flags
 from colour.learning.task import Decoding, Regression
 from colour.system.cli import Parser, command, folder_for
@@ -58,7 +57,7 @@ MODELS = {"RegressionCNN": RegressionCNN}
 def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     assignment = parser.add_argument_group("flags of the assignment")
-    flags.add_network_flags(assignment, list(MODELS), palette=False)
+    flags.add_network_flags(assignment, list(MODELS))
     assignment.add_argument("--checkpoint", metavar="FILE",
                             help="weights to score (default: weights/regression_cnn_k3_f32.pkl), or the file that "
                                  "training writes after every epoch (default: outputs/regression_cnn_k<K>_f<F>.pkl)")
@@ -78,13 +77,12 @@ def main(argv: list[str] | None = None) -> int | None:
     job = flags.chosen_job({"train": args.train, "image": args.image}, default="valid")
     results.check_metrics(args.metrics, job)
     outdir = folder_for(args.outdir, "--outdir")
-    task = Regression(Decoding(keep_grey=args.keep_grey))
-    sizes = {"model": "RegressionCNN", "kernel": args.kernel, "num_filters": args.num_filters}
-
+    decoding = Decoding(keep_grey=args.keep_grey)
     if job == "train":
-        return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
-    weights = args.checkpoint or shipped_weights(**sizes)
-    return results.score_or_colour(args, weights, MODELS, task, device, outdir, **sizes)
+        init = checkpoints.load(args.init) if args.init else None
+        return train_from_flags(args, init, MODELS, Regression(decoding), device, command_line(__file__, argv))
+    weights = args.checkpoint or checkpoints.shipped_weights(**flags.sizes_of(args))
+    return results.score_or_colour(args, weights, {}, MODELS, decoding, device, outdir)
 
 
 if __name__ == "__main__":

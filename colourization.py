@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from colour.decode import PHOTO_TEMPERATURE, TEMPERATURE
-from colour.jobs import flags, results
-from colour.jobs.checkpoints import PHOTO_WEIGHTS, palette_of, shipped_weights
+from colour.jobs import checkpoints, flags, results
 from colour.jobs.runs import command_line, train_from_flags
 from colour.learning.task import Classification, Decoding
 from colour.learning.training import Recipe
@@ -207,17 +206,15 @@ def main(argv: list[str] | None = None) -> int | None:
         from colour_regression import MODELS as REGRESSORS  # here, because it imports this script
 
         return results.compare(args, MODELS, REGRESSORS, decoding, device, outdir)
-    sizes = {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
     if job == "train":
-        weights = args.init
-    elif job == "image" and not any(sizes.values()):
-        weights = args.checkpoint or PHOTO_WEIGHTS
-    else:
-        weights = args.checkpoint or shipped_weights(**sizes)
-    task = Classification(Palette.load(args.colours or palette_of(weights)), decoding)
-    if job == "train":
-        return train_from_flags(args, MODELS, task, device, command_line(__file__, argv), **sizes)
-    return results.score_or_colour(args, weights, MODELS, task, device, outdir, **sizes)
+        init = checkpoints.load(args.init) if args.init else None
+        palette = Palette.load(args.colours or checkpoints.palette_of(init.sidecar if init else {}))
+        return train_from_flags(args, init, MODELS, Classification(palette, decoding), device,
+                                command_line(__file__, argv))
+    sizes = flags.sizes_of(args)
+    photos = job == "image" and not any(sizes.values())
+    weights = args.checkpoint or (checkpoints.PHOTO_WEIGHTS if photos else checkpoints.shipped_weights(**sizes))
+    return results.score_or_colour(args, weights, MODELS, {}, decoding, device, outdir)
 
 
 if __name__ == "__main__":

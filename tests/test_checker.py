@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from colour.data.cifar10 import load_horses
-from colour.jobs.checkpoints import load_network
+from colour.jobs.checkpoints import load, load_network
 from colour.learning.pictures import PictureSet
 from colour.learning.task import Classification
 from colour.learning.training import evaluate
@@ -448,7 +448,7 @@ def sandbox():
 
 def accuracy(name: str) -> float:
     """Return what given weights score on the test horses that are scored here."""
-    network, _, sidecar = load_network(ROOT / "weights" / f"{name}.pkl", MODELS)
+    network, _ = load_network(load(ROOT / "weights" / f"{name}.pkl"), MODELS)
     task, images = Classification(Palette.load()), torch.from_numpy(load_horses()[1][:checks.SCORED])
     return evaluate(network, PictureSet(images).labelled(task), task)["acc"]
 

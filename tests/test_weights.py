@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from colour.jobs.checkpoints import load_network
+from colour.jobs.checkpoints import load, load_network
 from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Classification, Regression
 from colour.learning.training import evaluate
@@ -54,8 +54,9 @@ def test_shipped_weights_score_what_is_said_of_them(name, valid_set):
     sidecar = json.loads(path.with_suffix(".json").read_text())
     regression = name.startswith("regression")
     task, pictures = (Regression(), PictureSet(valid_set.images)) if regression else (CLASSIFICATION, valid_set)
-    network, architecture, known = load_network(path, NETWORKS, task)
-    assert known == sidecar and architecture.model == sidecar["model"]
+    weights = load(path)
+    network, architecture = load_network(weights, NETWORKS, task)
+    assert weights.sidecar == sidecar and architecture.model == sidecar["model"]
     figures = evaluate(network, pictures, task.for_validation())
     said = sidecar["validation"]
     assert figures["loss"] == pytest.approx(said["loss"], abs=1e-3)

@@ -88,10 +88,11 @@ def main(argv: list[str] | None = None) -> None:
         train, test = load_category("all", args.data)
         images = torch.from_numpy(train[-args.holdout:] if args.holdout else test)
     for path in args.weights:
-        palette = Palette.load(ROOT / load(path)[1]["palette"])
+        weights = load(path)
+        palette = Palette.load(ROOT / weights.sidecar["palette"])
         for decoder in args.decode:
             task = Classification(palette, Decoding(decoder, PHOTO_TEMPERATURE if files else TEMPERATURE, True))
-            network, *_ = load_network(path, MODELS, task)
+            network, *_ = load_network(weights, MODELS, task)
             for size in args.size:
                 coloured, grey = of_photos(network, task, files, size) if files else of_cifar(network, task, images)
                 name = f"{path.stem}, {decoder}" + (f", size {size}" if files else "")

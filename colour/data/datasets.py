@@ -59,6 +59,13 @@ class Choice(NamedTuple):
     place: Path
     label: int | None
 
+    @property
+    def name(self) -> str:
+        """Return what a sidecar calls the pictures: a category of CIFAR-10, "all", or the name of other data."""
+        if self.label is None:
+            return self.dataset.title.format(self.place.resolve().name)
+        return self.dataset.names[self.label] if self.dataset.names else f"{self.dataset.title}, label {self.label}"
+
     def load(self) -> Split:
         """Load them. Raises ``UserError`` if there are none to train on or to test with, or the data is damaged."""
         split = self.dataset.load(self.place)
@@ -97,11 +104,3 @@ def load_category(
     """
     (x_train, _), (x_test, _) = choose(category, data_dir).load()
     return x_train, x_test
-
-
-def category_name(category: str | int = DEFAULT_CATEGORY, data_dir: str | Path | None = None) -> str:
-    """Return what a sidecar calls the pictures: a category of CIFAR-10, "all", or the name of other data."""
-    dataset, place, label = choose(category, data_dir)
-    if label is None:
-        return dataset.title.format(place.resolve().name)
-    return dataset.names[label] if dataset.names else f"{dataset.title}, label {label}"

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -34,16 +35,20 @@ def shipped_weights(model: str | None, kernel: int | None = None, num_filters: i
     return ROOT / "weights" / f"{name}_k{kernel or KERNEL}_f{num_filters or NUM_FILTERS}.pkl"
 
 
-def palette_of(path: str | Path | None) -> Path:
-    """Return the palette in colour/ that the sidecar of weights names; the default one if there is none."""
-    name = _load_sidecar(Path(path), quiet=True).get("palette") if path else None
-    palette = ROOT / str(name)
+def palette_of(sidecar: dict) -> Path:
+    """Return the palette in colour/ that a sidecar names; the default one if it names none."""
+    palette = ROOT / str(sidecar.get("palette"))
     return palette if palette.parent == DEFAULT.parent and palette.is_file() else DEFAULT
 
 
 def new_weights(architecture: Architecture) -> Path:
     """Return where a training without --checkpoint saves: in outputs/, so that shipped weights are not overwritten."""
     return ROOT / "outputs" / shipped_weights(*architecture[:3]).name
+
+
+def name_of(path: str | Path) -> str:
+    """Return what pictures and tables call weights. Only .pkl goes: lr0.1 and lr0.2 are two trainings."""
+    return Path(path).name.removesuffix(".pkl")
 
 
 def sidecar_path(path: str | Path) -> Path:
@@ -60,36 +65,43 @@ def files_of(path: str | Path) -> list[Path]:
 
 
 def _beside(path: str | Path, suffix: str) -> Path:
-    path = Path(path)  # only .pkl is replaced: the runs lr0.1 and lr0.2 must not share a sidecar
-    return path.with_name(path.name.removesuffix(".pkl") + suffix)
+    return Path(path).with_name(name_of(path) + suffix)
 
 
 def label_of(path: str | Path) -> str:
     """Return what pictures call weights: with their folder, because a student's file may be named as a shipped one."""
-    folder, name = display_path(path).parent.name, Path(path).name.removesuffix(".pkl")
-    return f"{folder}/{name}" if folder else name
+    folder = display_path(path).parent.name
+    return f"{folder}/{name_of(path)}" if folder else name_of(path)
 
 
 # ------------------------------------------------------------------------------------------------
 # Weights and their sidecar
 
 
-def load(path: str | Path, quiet: bool = False) -> tuple[dict[str, torch.Tensor], dict]:
-    """Read weights to the CPU, whatever device they were saved from, and their sidecar ({} if none).
+class Weights(NamedTuple):
+    """What ``load`` read: a state dict on the CPU, and its sidecar, {} if it has none."""
+
+    state: dict[str, torch.Tensor]
+    sidecar: dict
+    path: Path
+
+
+def load(path: str | Path) -> Weights:
+    """Read weights, whatever device they were saved from, and their sidecar.
 
     Only tensors and plain containers are unpickled; PyTorch 0.3's format is read too. A sidecar that belongs to other
-    weights is ignored, with a warning unless ``quiet``. Raises ``UserError`` if the file is missing or is no state dict
-    of finite numbers.
+    weights is ignored, with a warning. Raises ``UserError`` if the file is missing or is no state dict of finite
+    numbers.
     """
     path = Path(path)
-    weights = load_torch(path, "weights")
-    if not isinstance(weights, dict) or not weights or not all(
-            isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()):
-        if isinstance(weights, dict) and weights.keys() >= {"model", "optimizer", "history"}:
+    state = load_torch(path, "weights")
+    if not isinstance(state, dict) or not state or not all(
+            isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()):
+        if isinstance(state, dict) and state.keys() >= {"model", "optimizer", "history"}:
             raise UserError(f"{path} is the state of a training, not weights: give its .pkl, or go on with --resume")
         raise UserError(f"{path} holds no state dict: save weights with torch.save(model.state_dict(), FILE)")
     size = path.stat().st_size
-    for name, value in weights.items():
+    for name, value in state.items():
         dtypes = (torch.int64,) if name.endswith("num_batches_tracked") else FLOATS
         if value.dtype not in dtypes or value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
             raise UserError(f"{path} holds no plain floating-point numbers in {name} ({value.dtype}, {value.layout}, "
@@ -100,7 +112,7 @@ def load(path: str | Path, quiet: bool = False) -> tuple[dict[str, torch.Tensor]
             raise UserError(f"{path} holds numbers that are not finite in {name}: its training diverged, "
                             "train again with a smaller --learn_rate")
     # Drop PyTorch's version marks: with them, load_state_dict demands counters that older files lack.
-    return {WRAPPERS.sub("", name): value for name, value in weights.items()}, _load_sidecar(path, quiet)
+    return Weights({WRAPPERS.sub("", name): value for name, value in state.items()}, _load_sidecar(path), path)
 
 
 def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> None:
@@ -111,10 +123,10 @@ def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> N
         file.write(json.dumps({**sidecar, "sha256": sha256(path)}, indent=1).encode() + b"\n")
 
 
-def _load_sidecar(path: Path, quiet: bool = False) -> dict:
+def _load_sidecar(path: Path) -> dict:
     """Read the sidecar of the weights at ``path``, {} if it has none; one that is damaged or of others is ignored."""
     sidecar = sidecar_path(path)
-    if not sidecar.is_file() or not path.is_file():
+    if not sidecar.is_file():
         return {}
     try:
         if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
@@ -125,14 +137,12 @@ def _load_sidecar(path: Path, quiet: bool = False) -> dict:
         if any(len(str(contents.get(name))) > 1000 for name in ("model", "palette")):  # messages quote these
             raise ValueError("too long")
     except (ValueError, RecursionError):  # JSON and text decoding errors are ValueErrors
-        fault = f"{sidecar} is damaged: ignored"
-    else:
-        if contents.get("sha256") == sha256(path):
-            return contents
-        fault = f"{sidecar} was written for other weights than {path.name}: ignored"
-    if not quiet:
-        warn(fault)
-    return {}
+        warn(f"{sidecar} is damaged: ignored")
+        return {}
+    if contents.get("sha256") != sha256(path):
+        warn(f"{sidecar} was written for other weights than {path.name}: ignored")
+        return {}
+    return contents
 
 
 def _save_torch(path: str | Path, contents) -> None:
@@ -146,86 +156,83 @@ def _save_torch(path: str | Path, contents) -> None:
 # The network that a file belongs to
 
 
-def load_network(path: str | Path, networks: dict, task: Task | None = None, *, model: str | None = None,
-                 kernel: int | None = None, num_filters: int | None = None,
-                 loaded: tuple[dict, dict] | None = None) -> tuple[nn.Module, Architecture, dict]:
-    """Return the network that the weights at ``path`` belong to (eval mode, CPU), its architecture and the sidecar.
+def load_network(weights: Weights, networks: dict, task: Task | None = None, *, model: str | None = None,
+                 kernel: int | None = None, num_filters: int | None = None) -> tuple[nn.Module, Architecture]:
+    """Return the network that ``weights`` belong to (eval mode, CPU), and its architecture.
 
-    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without one ({}),
-    the flags say it, and what they leave out is guessed from the names and shapes in the file. Raises ``UserError``,
+    ``networks`` are the candidates: classes by name. The sidecar says which it is, and its sizes. Without one the
+    flags say it, and what they leave out is guessed from the names and shapes in the file. Raises ``UserError``,
     which names the flag, if ``model``, ``kernel`` or ``num_filters`` is given and disagrees, or if the weights are not
-    for ``task``. ``loaded`` is what ``load`` returned, if the file was read already.
+    for ``task``.
     """
-    weights, sidecar = loaded or load(path)
-    found_kernel, found_filters, num_outputs = _sizes_of(weights, sidecar, path)
+    state, sidecar, path = weights
+    found_kernel, found_filters, num_outputs = _sizes_of(weights)
     sizes = kernel or found_kernel, num_filters or found_filters, num_outputs
     if task is not None:
         task.check(path, sidecar, num_outputs)
     stated = sidecar.get("model")
     if stated and model not in (None, stated):
         raise UserError(f"{path} holds a {stated} according to its sidecar, not a {model}: give --model {stated}")
-    name = stated or model or _most_alike(networks, sizes, weights)
+    name = stated or model or _most_alike(networks, sizes, state)
     if name not in networks:
         raise UserError(f"{path} holds a {name} according to its sidecar, which is none of {', '.join(networks)}: "
                         "give other weights")
     architecture = Architecture(name, *sizes)
-    if differences := _differences(architecture, networks, weights):
+    if differences := _differences(architecture, networks, state):
         for flag, given, found in ("--kernel", kernel, found_kernel), ("--num_filters", num_filters, found_filters):
             if given not in (None, found):
                 raise UserError(f"{flag} {given} does not fit {path}, which has {found}: leave out {flag}")
         remedy = f"correct {name}" if stated else f"correct {name}, or give the --model that these weights are of"
         raise UserError(f"your {name} does not fit {path}: {differences[0]}: {remedy}")
     network = architecture.build(networks)
-    network.load_state_dict(weights)
-    output_layer(network, architecture.num_outputs)
-    return network.eval(), architecture, sidecar
+    network.load_state_dict(state)
+    output_layer(network, num_outputs)
+    return network.eval(), architecture
 
 
-def load_with_task(path: str | Path, classifiers: dict, regressors: dict, colours: str | None, decoding: Decoding,
+def load_with_task(weights: Weights, classifiers: dict, regressors: dict, colours: str | None, decoding: Decoding,
                    **sizes) -> tuple[nn.Module, Architecture, Task]:
-    """Return a network as ``load_network``, its architecture and its task, whichever kind of network it is.
+    """Return a network and its architecture as ``load_network``, and its task.
 
     Regression is the task of the ``regressors``, classification that of the ``classifiers``: with the palette at
-    ``colours`` or the one that the sidecar names.
+    ``colours`` or the one that the sidecar names. Either may be {}.
     """
-    loaded = weights, sidecar = load(path)
-    networks = {**classifiers, **regressors}
-    if not (sidecar.get("model") or sizes.get("model")):  # a RegressionCNN and a CNN have the same layers
-        outputs_rgb = _sizes_of(weights, sidecar, path)[2] == Regression.num_outputs
-        networks = regressors if outputs_rgb else classifiers
-    network, architecture, sidecar = load_network(path, networks, loaded=loaded, **sizes)
-    if architecture.model in regressors:
+    model = weights.sidecar.get("model") or sizes.get("model")
+    if not (classifiers and regressors):
+        regression = bool(regressors)
+    elif model:
+        regression = model in regressors
+    else:  # a RegressionCNN and a CNN have the same layers
+        regression = _sizes_of(weights)[2] == Regression.num_outputs
+    if regression:
         task = Regression(decoding)
     else:
-        task = Classification(Palette.load(colours or palette_of(path)), decoding)
-    task.check(path, sidecar, architecture.num_outputs)
-    return network, architecture, task
+        task = Classification(Palette.load(colours or palette_of(weights.sidecar)), decoding)
+    return *load_network(weights, regressors if regression else classifiers, task, **sizes), task
 
 
-def start_network(networks: dict, task: Task, init: str | None, seed: int, *, model: str | None, kernel: int | None,
-                  num_filters: int | None) -> tuple[nn.Module, Architecture]:
-    """Return the network to train, and its architecture: with the weights of the file ``init``, or random ones.
+def start_network(networks: dict, task: Task, init: Weights | None, seed: int, *, model: str | None,
+                  kernel: int | None, num_filters: int | None) -> tuple[nn.Module, Architecture]:
+    """Return the network to train, and its architecture: with the weights ``init``, or random ones.
 
     Raises ``UserError`` as ``load_network``.
     """
     torch.manual_seed(seed)
     if init:
-        network, architecture, _ = load_network(init, networks, task, model=model, kernel=kernel,
-                                                num_filters=num_filters)
-    else:
-        architecture = Architecture(model or MODEL, kernel or KERNEL, num_filters or NUM_FILTERS,
-                                    task.num_outputs)
-        network = architecture.build(networks)
-        output_layer(network, task.num_outputs)
+        return load_network(init, networks, task, model=model, kernel=kernel, num_filters=num_filters)
+    architecture = Architecture(model or MODEL, kernel or KERNEL, num_filters or NUM_FILTERS, task.num_outputs)
+    network = architecture.build(networks)
+    output_layer(network, task.num_outputs)
     return network, architecture
 
 
-def _sizes_of(weights: dict[str, torch.Tensor], sidecar: dict, path: str | Path) -> tuple[int, int, int]:
+def _sizes_of(weights: Weights) -> tuple[int, int, int]:
     """Return kernel, filters and outputs: what the sidecar states, the rest by the shapes of the filters.
 
     In the assignment's networks the first filter has kernel and filters, and the last one the outputs.
     """
-    shapes = {name: tuple(value.shape) for name, value in weights.items() if value.dim() == 4}
+    state, sidecar, path = weights
+    shapes = {name: tuple(value.shape) for name, value in state.items() if value.dim() == 4}
     if not shapes:
         raise _other_network(path, "it has no convolutions")
     for name, shape in shapes.items():

@@ -14,12 +14,16 @@ from colour.system.files import ROOT
 from colour.system.torchrun import launched
 
 
-def add_network_flags(group, models: list[str], palette: bool = True) -> None:
-    """Add the assignment's flags that choose the network. A checkpoint tells them all, so they have no defaults."""
-    if len(models) > 1:
+def add_network_flags(group, models: list[str]) -> None:
+    """Add the assignment's flags that choose the network. A checkpoint tells them all, so they have no defaults.
+
+    The only model there is, that of regression, has neither a choice nor a palette.
+    """
+    if len(models) == 1:
+        group.set_defaults(model=models[0], colours=None)
+    else:
         group.add_argument("-m", "--model", choices=models,
                            help=f"the network (default: the checkpoint's, or {MODEL})")
-    if palette:
         group.add_argument("-c", "--colours", metavar="FILE", help="the palette, a .npy file (default: the "
                            "checkpoint's, or colour/colour_kmeans24_cat7.npy)")
     group.add_argument("-k", "--kernel", type=number(int, 1, 31, odd=True), metavar="K",
@@ -63,6 +67,11 @@ def add_training_flags(parser: Parser) -> argparse._ArgumentGroup:
                        help="training precision; auto uses bfloat16 on GPUs that have it, and on CPUs where a short "
                             "timing shows that it is faster")
     return group
+
+
+def sizes_of(args: argparse.Namespace) -> dict[str, str | int | None]:
+    """Return what the flags say of the network; ``checkpoints`` finds out what they leave out."""
+    return {"model": args.model, "kernel": args.kernel, "num_filters": args.num_filters}
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour.data.datasets import category_name
+from colour.data.datasets import choose
 from colour.jobs import checkpoints
+from colour.jobs.flags import sizes_of
 from colour.learning.baselines import ALL_GREY, CEILING, baselines
 from colour.learning.pictures import PictureSet, load_sets
 from colour.learning.task import Decoding, Task
@@ -45,13 +46,15 @@ def draw_strip(network: nn.Module, task: Task, path: Path, pictures: PictureSet,
                             ("prediction as\na photograph", photograph)], title)
 
 
-def score_or_colour(args: argparse.Namespace, weights: str | Path, networks: dict, task: Task, device: torch.device,
-                    outdir: Path, **sizes) -> int | None:
+def score_or_colour(args: argparse.Namespace, weights: str | Path, classifiers: dict, regressors: dict,
+                    decoding: Decoding, device: torch.device, outdir: Path) -> int | None:
     """Do what the flags of either script ask of ``weights``: colour photos (--image), or score and draw the pictures.
 
-    ``sizes`` are those of ``load_network``. Returns the exit status of photos.
+    The networks are those of ``load_with_task``. Returns the exit status of photos.
     """
-    network, architecture, _ = checkpoints.load_network(weights, networks, task, **sizes)
+    loaded = checkpoints.load(weights)
+    network, architecture, task = checkpoints.load_with_task(loaded, classifiers, regressors, args.colours, decoding,
+                                                             **sizes_of(args))
     network.to(device)
     if args.image:
         from colour.jobs import photos
@@ -61,25 +64,25 @@ def score_or_colour(args: argparse.Namespace, weights: str | Path, networks: dic
     figures = evaluate(network, valid_set, task)
     summary = task.summary(figures)
     print(summary)
-    warn_of_other_scores(weights, figures, task, args)
-    report({Path(weights).stem: figures}, baselines(train_set, valid_set, task.palette), args.metrics)
+    warn_of_other_scores(loaded, figures, task, args)
+    report({checkpoints.name_of(weights): figures}, baselines(train_set, valid_set, task.palette), args.metrics)
     label = checkpoints.label_of(weights)
     picture = outdir / f"eval_{label.replace('/', '_')}.png"
     draw_strip(network, task, picture, valid_set, f"{label}, {summary}")
     print(f"picture in {display_path(picture)}")
 
 
-def warn_of_other_scores(weights: str | Path, figures: dict, task: Task, args: argparse.Namespace) -> None:
+def warn_of_other_scores(weights: checkpoints.Weights, figures: dict, task: Task, args: argparse.Namespace) -> None:
     """Print a warning if the sidecar of ``weights`` states another loss for the pictures that ``args`` choose."""
-    _, sidecar = checkpoints.load(weights, quiet=True)
+    sidecar = weights.sidecar
     try:
         stated, loss = task.summary(sidecar["validation"]), float(sidecar["validation"]["loss"])
     except (ArithmeticError, KeyError, TypeError, ValueError):  # it has no sidecar, or an odd one
         return
     same_pictures = (sidecar.get("category"), sidecar.get("holdout")) == (
-        category_name(args.category, args.data), args.holdout)
+        choose(args.category, args.data).name, args.holdout)
     if same_pictures and not math.isclose(loss, figures["loss"], rel_tol=0.02):
-        warn(f"{weights} scores {task.summary(figures)}, but its sidecar says {stated}: "
+        warn(f"{weights.path} scores {task.summary(figures)}, but its sidecar says {stated}: "
              "the network computes something else than the one that was trained")
 
 
@@ -122,8 +125,8 @@ def compare(args: argparse.Namespace, classifiers: dict, regressors: dict, decod
     """
     from colour.jobs import plots
 
-    networks = [checkpoints.load_with_task(file, classifiers, regressors, args.colours, decoding)
-                for file in args.compare]
+    files = [checkpoints.load(path) for path in args.compare]
+    networks = [checkpoints.load_with_task(file, classifiers, regressors, args.colours, decoding) for file in files]
     train_set, valid_set = load_sets(args.category, args.data, args.holdout, device)
     simple = baselines(train_set, valid_set, None)
     palettes = {task.palette.path: task for _, _, task in networks if task.palette}
@@ -134,9 +137,9 @@ def compare(args: argparse.Namespace, classifiers: dict, regressors: dict, decod
 
     rgb = to_rgb(valid_set[:SHOWN].images)
     rows, results = [("grey", grey_of(rgb)), ("truth", rgb)], {}
-    stems = [Path(file).stem for file in args.compare]
-    for file, stem, (network, _, task) in zip(args.compare, stems, networks, strict=True):
-        name = stem if stems.count(stem) == 1 else str(file)
+    names = [checkpoints.name_of(path) for path in args.compare]
+    for file, name, (network, _, task) in zip(files, names, networks, strict=True):
+        name = name if names.count(name) == 1 else str(file.path)
         figures = results[name] = evaluate(network.to(device), valid_set.labelled(task), task)
         warn_of_other_scores(file, figures, task, args)
         caption = f"colour {figures['colour']:.2f} dB" + (f", {figures['acc']:.1%}" if "acc" in figures else "")

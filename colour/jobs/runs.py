@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from colour.data.datasets import category_name
+from colour.data.datasets import choose
 from colour.jobs import checkpoints
-from colour.jobs.flags import recipe_of
+from colour.jobs.flags import recipe_of, sizes_of
 from colour.jobs.results import draw_strip
 from colour.learning.networks import Architecture
 from colour.learning.optimizers import SCHEDULES
@@ -53,14 +53,14 @@ class Run:
     outdir: Path
     command: str
     holdout: int | None = None
-    init: str | None = None  # a file of weights
+    init_sha256: str | None = None  # of the weights that it starts from
     resume: bool = False
     overwrite: bool = False
     plot: bool = False
 
     @property
     def name(self) -> str:
-        return self.checkpoint.name.removesuffix(".pkl")
+        return checkpoints.name_of(self.checkpoint)
 
     @property
     def how_to_resume(self) -> str:
@@ -70,7 +70,7 @@ class Run:
         """Return all that decides the result: the sidecar records it, and ``--resume`` compares it."""
         identity = {**self.architecture._asdict(), "category": self.category,
                     "pictures_sha256": self.pictures_sha256, "holdout": self.holdout,
-                    "init": self.init and sha256(self.init), "palette_sha256": task.palette and task.palette.sha256(),
+                    "init": self.init_sha256, "palette_sha256": task.palette and task.palette.sha256(),
                     **asdict(recipe)}
         epochs = identity.pop("epochs")
         if SCHEDULES[recipe.schedule].needs_epochs:  # otherwise they may be raised later
@@ -78,15 +78,16 @@ class Run:
         return identity
 
 
-def train_from_flags(args: argparse.Namespace, networks: dict, task: Task, device: torch.device, command: str,
-                     **sizes) -> None:
-    """Run the training that the flags of either script describe; ``sizes`` are those of ``start_network``."""
+def train_from_flags(args: argparse.Namespace, init: checkpoints.Weights | None, networks: dict, task: Task,
+                     device: torch.device, command: str) -> None:
+    """Run the training that the flags of either script describe; it starts from ``init``, or from random weights."""
     os.environ.setdefault("USERNAME", "user")  # PyTorch 2.12 asks for a name, and a container's user may have none
     train_set, valid_set = load_sets(args.category, args.data, args.holdout, device, task)
-    network, architecture = checkpoints.start_network(networks, task, args.init, args.seed, **sizes)
-    run = Run(architecture, category_name(args.category, args.data), train_set.sha256(),
+    network, architecture = checkpoints.start_network(networks, task, init, args.seed, **sizes_of(args))
+    run = Run(architecture, choose(args.category, args.data).name, train_set.sha256(),
               Path(args.checkpoint or checkpoints.new_weights(architecture)), Path(args.outdir), command,
-              holdout=args.holdout, init=args.init, resume=args.resume, overwrite=args.overwrite, plot=args.plot)
+              holdout=args.holdout, init_sha256=init and sha256(init.path), resume=args.resume,
+              overwrite=args.overwrite, plot=args.plot)
     train_and_save(network, train_set, valid_set, recipe_of(args), task, run)
 
 
@@ -138,7 +139,7 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
     """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
     if run.resume and run.overwrite:
         raise UserError("--resume goes on with a training, --overwrite replaces it: give one of them")
-    if run.init and run.checkpoint.exists() and sha256(run.checkpoint) == sha256(run.init):
+    if run.init_sha256 and run.checkpoint.exists() and sha256(run.checkpoint) == run.init_sha256:
         raise UserError("--init and --checkpoint are the same weights, which the training would replace: give another "
                         "--checkpoint")
     state = checkpoints.load_state(run.checkpoint) if run.resume else None

@@ -126,9 +126,9 @@ def test_no_folder(tmp_path, monkeypatch):
 def test_pictures_have_no_category(tmp_path, monkeypatch):
     fill(tmp_path, ["holiday/a/cat.png"], b"")
     for category in ("horse", "HORSE", "all"):
-        assert datasets.category_name(category, tmp_path / "holiday") == "pictures in holiday"
+        assert datasets.choose(category, tmp_path / "holiday").name == "pictures in holiday"
     monkeypatch.chdir(tmp_path / "holiday")
-    assert datasets.category_name("horse", ".") == "pictures in holiday"
+    assert datasets.choose("horse", ".").name == "pictures in holiday"
     for category in ("cat", "7", "unicorn"):
         with pytest.raises(UserError, match="leave out --category$") as error:
             datasets.load_category(category, tmp_path / "holiday")
@@ -149,6 +149,6 @@ def test_a_new_data_set_is_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, row))
     x_train, x_test = datasets.load_category(data_dir=tmp_path / "mine.npz")
     assert np.array_equal(x_train, x[:20]) and np.array_equal(x_test, x[20:])
-    assert datasets.category_name("all", tmp_path / "mine.npz") == "arrays in mine.npz"
+    assert datasets.choose("all", tmp_path / "mine.npz").name == "arrays in mine.npz"
     with pytest.raises(UserError, match="'cat' is no category of arrays"):
         datasets.load_category("cat", tmp_path / "mine.npz")

@@ -51,7 +51,7 @@ def test_all_batches(imagenet, monkeypatch):
     assert np.array_equal(x_test, parts["val_data"][0])
     (_, y_train), (_, y_test) = imagenet32.load(folder)
     assert y_train.tolist() == sum((labels for _, labels in train), []) and y_test.tolist() == parts["val_data"][1]
-    assert datasets.category_name("horse", folder) == datasets.category_name("all", folder) == "ImageNet32"
+    assert datasets.choose("horse", folder).name == datasets.choose("all", folder).name == "ImageNet32"
 
     (folder / "train_data_batch_2").unlink()
     assert len(datasets.load_category("all", str(folder))[0]) == 16
@@ -69,7 +69,7 @@ def test_one_label(imagenet):
     x_train, x_test = datasets.load_category("7", folder)
     images, labels = parts["train_data_batch_1"]
     assert np.array_equal(x_train[0], images[2]) and len(x_train) >= 3 and len(x_test) >= 1
-    assert datasets.category_name(7, folder) == "ImageNet32, label 7"
+    assert datasets.choose(7, folder).name == "ImageNet32, label 7"
     absent = next(i for i in range(1, 1001) if all(i not in labels for _, labels in parts.values()))
     with pytest.raises(UserError, match=f"no pictures of category {absent} "):
         datasets.load_category(absent, folder)

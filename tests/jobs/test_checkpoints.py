@@ -78,9 +78,10 @@ def test_the_old_format_is_what_pytorch_03_wrote():
 def test_weights_of_pytorch_03_from_a_gpu(model, unicode, file, recwarn):
     original = make_network(model, 3, 8, 16)
     file.write_bytes(pytorch03(original.state_dict(), unicode))
-    network, architecture, sidecar = load_network(file, NETWORKS, model=model)
+    weights = checkpoints.load(file)
+    network, architecture = load_network(weights, NETWORKS, model=model)
     assert architecture == (model, 3, 8, original.finalconv.weight.shape[0])
-    assert sidecar == {} and not recwarn.list
+    assert weights.sidecar == {} and not recwarn.list
     assert all(value.device.type == "cpu" for value in network.state_dict().values())
     network_weights = {name: value for name, value in network.state_dict().items() if name not in COUNTERS}
     assert same(network_weights, {k: v for k, v in original.state_dict().items() if k not in COUNTERS})
@@ -89,10 +90,11 @@ def test_weights_of_pytorch_03_from_a_gpu(model, unicode, file, recwarn):
 
 def test_old_weights_that_are_saved_again_stay_the_same(file):
     file.write_bytes(pytorch03(state("UNet")))
-    network, *_ = load_network(file, NETWORKS)
+    network, *_ = load_network(checkpoints.load(file), NETWORKS)
     checkpoints.save(file, network.state_dict(), {"model": "UNet"})
-    again, architecture, sidecar = load_network(file, NETWORKS)
-    assert same(again.state_dict(), network.state_dict()) and sidecar["model"] == architecture.model == "UNet"
+    weights = checkpoints.load(file)
+    again, architecture = load_network(weights, NETWORKS)
+    assert same(again.state_dict(), network.state_dict()) and weights.sidecar["model"] == architecture.model == "UNet"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -104,7 +106,7 @@ def test_files_of_todays_pytorch_without_counters(model, how, file):
         del weights[name]
     assert weights._metadata["downconv1.2"]["version"] == 2
     file.write_bytes(saved(weights, **how))
-    assert same_outputs(load_network(file, MODELS, model=model)[0], original)
+    assert same_outputs(load_network(checkpoints.load(file), MODELS, model=model)[0], original)
 
 
 @pytest.mark.parametrize("change", [
@@ -118,7 +120,7 @@ def test_other_kinds_of_tensors_are_accepted(change, file):
     weights = {name: value.half().float() if value.is_floating_point() else value
                for name, value in state("UNet").items()}
     file.write_bytes(saved(change(weights)))
-    network, *_ = load_network(file, NETWORKS)
+    network, *_ = load_network(checkpoints.load(file), NETWORKS)
     assert same(network.state_dict(), weights)
 
 
@@ -131,12 +133,13 @@ def test_names_and_shapes_say_which_network(model, kernel, num_filters, file):
     for num_colours in (16, 24):
         original = make_network(model, kernel, num_filters, num_colours)
         torch.save(original.state_dict(), file)
-        network, architecture, sidecar = load_network(file, MODELS, model=None if model == "UNet" else model)
+        weights = checkpoints.load(file)
+        network, architecture = load_network(weights, MODELS, model=None if model == "UNet" else model)
         assert architecture == Architecture(model, kernel, num_filters, num_colours)
-        assert type(network) is MODELS[model] and sidecar == {}
+        assert type(network) is MODELS[model] and weights.sidecar == {}
         assert same(network.state_dict(), original.state_dict())
-        assert load_network(file, MODELS, model=model, kernel=kernel, num_filters=num_filters)
-        _, guess, _ = load_network(file, MODELS)  # nothing tells a DUNet from a UNet
+        assert load_network(checkpoints.load(file), MODELS, model=model, kernel=kernel, num_filters=num_filters)
+        _, guess = load_network(checkpoints.load(file), MODELS)  # nothing tells a DUNet from a UNet
         assert guess == (model.removeprefix("D"), kernel, num_filters, num_colours)
 
 
@@ -145,11 +148,11 @@ def test_names_and_shapes_say_which_network(model, kernel, num_filters, file):
 def test_flags_that_disagree_are_named(model, flag, right, wrong, file):
     torch.save(state(model), file)
     with pytest.raises(UserError) as error:
-        load_network(file, MODELS, model=model, **{flag: wrong})
+        load_network(checkpoints.load(file), MODELS, model=model, **{flag: wrong})
     message = one_line(error)
     assert f"--{flag} {wrong}" in message and f"{right}" in message.partition(str(file))[2]
     with pytest.raises(UserError):
-        load_network(file, MODELS, **{flag: wrong})
+        load_network(checkpoints.load(file), MODELS, **{flag: wrong})
 
 
 MISMATCHES = {  # the network in the file, the flags, and what the one line must say
@@ -215,7 +218,7 @@ def test_cnn_weights_without_sidecar_as_unet_and_the_reverse(file):
     for model, other in (("CNN", "UNet"), ("CNN", "DUNet"), ("UNet", "CNN"), ("DUNet", "CNN")):
         torch.save(state(model), file)
         with pytest.raises(UserError) as error:
-            load_network(file, MODELS, model=other)
+            load_network(checkpoints.load(file), MODELS, model=other)
         assert f"your {other} does not fit" in one_line(error) and "--model" in one_line(error)
 
 
@@ -232,12 +235,13 @@ def test_what_is_saved_comes_back_bit_for_bit(model, file):
     before = {name: value.clone() for name, value in weights.items()}
     checkpoints.save(file, weights, {**SIDECAR, "model": model})
     assert sorted(os.listdir(file.parent)) == ["net.json", "net.pkl"]
-    loaded, sidecar = checkpoints.load(file)
+    loaded, sidecar, _ = checkpoints.load(file)
     assert same(loaded, before) and same(weights, before)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert sidecar == {**SIDECAR, "model": model, "sha256": digest}
     assert sidecar == json.loads(file.with_suffix(".json").read_bytes())
-    network, architecture, sidecar = load_network(file, NETWORKS)
+    weights = checkpoints.load(file)
+    network, architecture = load_network(weights, NETWORKS)
     assert sidecar["model"] == architecture.model == model and same_outputs(network, original)
     assert same(torch.load(file, weights_only=True), before), "others cannot load it as a plain state dict"
 
@@ -298,8 +302,9 @@ def test_a_sidecar_that_does_not_belong_is_ignored(content, said, file, capsys):
     checkpoints.save(file, original.state_dict(), SIDECAR)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     file.with_suffix(".json").write_bytes(content.replace(b"SHA", digest.encode()))
-    network, architecture, sidecar = load_network(file, NETWORKS)
-    assert sidecar == {} and architecture == ("UNet", 3, 4, 24)
+    weights = checkpoints.load(file)
+    network, architecture = load_network(weights, NETWORKS)
+    assert weights.sidecar == {} and architecture == ("UNet", 3, 4, 24)
     assert type(network) is MODELS["UNet"] and same_outputs(network, original)
     warning = capsys.readouterr().err
     assert warning.startswith("warning: ") and warning.count("\n") == 1
@@ -309,7 +314,7 @@ def test_a_sidecar_that_does_not_belong_is_ignored(content, said, file, capsys):
 def test_a_sidecar_that_names_an_unknown_network(file):
     checkpoints.save(file, state("UNet"), {"model": "Transformer"})
     with pytest.raises(UserError) as error:
-        load_network(file, NETWORKS)
+        load_network(checkpoints.load(file), NETWORKS)
     assert "Transformer" in one_line(error)
 
 
@@ -347,7 +352,7 @@ def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys
         checkpoints.save(file, state("CNN"), {"model": "CNN"})
     after = contents_of(file.parent)
     assert after.keys() == before.keys() and after["net.json"] == before["net.json"]
-    weights, sidecar = checkpoints.load(file)
+    weights, sidecar, _ = checkpoints.load(file)
     assert same(weights, state("CNN")) and sidecar == {} and "other weights" in capsys.readouterr().err
 
 
@@ -358,21 +363,14 @@ def test_a_save_that_fails_between_weights_and_sidecar(file, monkeypatch, capsys
 def test_weights_bring_their_palette(named, found, file):
     """If it is one of ours: a sidecar may come from anywhere, and no other file is opened because of it."""
     checkpoints.save(file, state(), {"model": "CNN", "palette": named})
-    assert checkpoints.palette_of(file) == DEFAULT.with_name(found)
-
-
-def test_without_a_sidecar_the_palette_is_the_default(file, capsys):
-    checkpoints.save(file, state(), {"model": "CNN"})
-    file.with_suffix(".json").write_text("{")
-    for path in file, None, file.with_name("none.pkl"):
-        assert checkpoints.palette_of(path) == DEFAULT
-    assert capsys.readouterr().err == ""
+    assert checkpoints.palette_of(checkpoints.load(file).sidecar) == DEFAULT.with_name(found)
 
 
 def test_the_weights_for_photos_fit_their_palette():
-    palette = Palette.load(checkpoints.palette_of(checkpoints.PHOTO_WEIGHTS))
-    _, architecture, sidecar = load_network(checkpoints.PHOTO_WEIGHTS, MODELS, Classification(palette))
-    assert sidecar["category"] == "all" and architecture == ("UNet", 3, 64, 24)
+    weights = checkpoints.load(checkpoints.PHOTO_WEIGHTS)
+    palette = Palette.load(checkpoints.palette_of(weights.sidecar))
+    _, architecture = load_network(weights, MODELS, Classification(palette))
+    assert weights.sidecar["category"] == "all" and architecture == ("UNet", 3, 64, 24)
     assert palette.centres.mean(axis=1) == pytest.approx(0.5, abs=1e-4)  # it tells colours apart, not brightness
 
 
@@ -429,10 +427,10 @@ def test_nothing_in_weights_is_executed(force, file, tmp_path, monkeypatch):
                             pytorch03(state()) + pickle.dumps(evil, 2), in_tar(payload)):
                 file.write_bytes(content)
                 if content.startswith(pytorch03(state())):
-                    load_network(file, NETWORKS)  # nobody reads what follows the weights
+                    load_network(checkpoints.load(file), NETWORKS)  # nobody reads what follows the weights
                 else:
                     with pytest.raises(UserError):
-                        load_network(file, NETWORKS)
+                        load_network(checkpoints.load(file), NETWORKS)
                 assert not marker.exists()
         checkpoints.state_path(file).write_bytes(saved({"model": evil}))
         with pytest.raises(UserError):
@@ -557,7 +555,7 @@ def test_files_that_are_not_weights(what, file, refused_untouched):
     print(f"{what:20} {error}", end="")  # with pytest -rP a reader can judge them all
     assert fragment in error and str(file) in error
     with pytest.raises(UserError):
-        load_network(file, NETWORKS)
+        load_network(checkpoints.load(file), NETWORKS)
     assert not Path("marker").exists()
 
 
@@ -565,7 +563,7 @@ def test_files_that_are_not_weights(what, file, refused_untouched):
 def test_weights_saved_from_a_wrapper(prefix, file):
     """As DataParallel and torch.compile name them."""
     torch.save({prefix + name: value for name, value in state().items()}, file)
-    network, architecture, _ = load_network(file, MODELS)
+    network, architecture = load_network(checkpoints.load(file), MODELS)
     assert architecture.model == "CNN" and same(network.state_dict(), state())
 
 

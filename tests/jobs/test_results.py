@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import colourization
-from colour.data.datasets import category_name
+from colour.data.datasets import choose
 from colour.jobs import checkpoints
 from colour.learning import pictures
 from colour.learning.task import Classification
@@ -51,7 +51,7 @@ def test_weights_that_score_otherwise_than_their_sidecar_says(run, tmp_path, few
     """A student's network may fit the weights and compute something else."""
     file, weights = tmp_path / "net.pkl", state("UNet")
     where = "--data", few_files, "--outdir", tmp_path
-    sidecar = {"model": "UNet", "category": category_name("horse", few_files), "holdout": None}
+    sidecar = {"model": "UNet", "category": choose("horse", few_files).name, "holdout": None}
     checkpoints.save(file, weights, sidecar)
     assert run(colourization.main, "--valid", "--checkpoint", file, *where, "--metrics", tmp_path / "m.json")[0] == 0
     validation = json.loads((tmp_path / "m.json").read_text())["net"]

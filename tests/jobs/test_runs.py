@@ -134,13 +134,12 @@ def test_a_user_without_a_name(run, short, monkeypatch):
 
 
 def test_what_identifies_a_training(tmp_path):
-    (tmp_path / "init.pkl").write_bytes(b"weights")
     run = Run(Architecture("UNet", 3, 4, 24), "horse", "1c80", tmp_path / "x.pkl", tmp_path, "python ...", 100,
-              tmp_path / "init.pkl")
+              "5ha")
     palette, recipe = Palette.load(), Recipe(precision="fp32")
     identity = run.identity(recipe, Classification(palette, Decoding("mean")))
     assert identity.items() >= {"model": "UNet", "kernel": 3, "num_filters": 4, "category": "horse", "holdout": 100,
-                                "init": sha256(tmp_path / "init.pkl"), "palette_sha256": palette.sha256()}.items()
+                                "init": "5ha", "palette_sha256": palette.sha256()}.items()
     assert "epochs" not in identity and asdict(recipe).items() - {("epochs", 25)} <= identity.items()
     identity = run.identity(Recipe(schedule="onecycle"), Regression())
     assert identity["epochs"] == 25 and identity["palette_sha256"] is None
@@ -242,7 +241,7 @@ def test_resuming_keeps_the_saved_precision(fast, run, refused, short, tmp_path,
     status, out, error = run(colourization.main, *flags, "--resume", "-e", 2)
     assert status == 0 and "Epoch [2/2]" in out, error
     assert sidecar_of(tmp_path / "x.pkl")["precision"] == ("bf16" if fast else "fp32")
-    resumed, whole = (checkpoints.load(tmp_path / name)[0] for name in ("x.pkl", "whole.pkl"))
+    resumed, whole = (checkpoints.load(tmp_path / name).state for name in ("x.pkl", "whole.pkl"))
     assert same(resumed, whole)
     other = "fp32" if fast else "bf16"
     assert "--precision" in refused(colourization.main, *flags, "--resume", "-e", 3, "--precision", other)
@@ -271,11 +270,11 @@ def test_a_run_killed_between_weights_and_state_repeats_the_epoch(run, refused, 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save_state", fail)
         status, *_ = run(colourization.main, *flags, "--resume", "-e", 2)
-    after_two, sidecar = checkpoints.load(tmp_path / "x.pkl")
+    after_two, sidecar, _ = checkpoints.load(tmp_path / "x.pkl")
     assert status == 2 and sidecar["epochs"] == 2
     status, out, _ = run(colourization.main, *flags, "--resume", "-e", 2)
     assert status == 0 and "Epoch [2/2]" in out
-    assert same(checkpoints.load(tmp_path / "x.pkl")[0], after_two)
+    assert same(checkpoints.load(tmp_path / "x.pkl").state, after_two)
 
 
 def test_resuming_a_finished_training_trains_nothing(run, short, tmp_path):

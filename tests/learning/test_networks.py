@@ -60,7 +60,7 @@ def test_a_new_network_works_everywhere(run, short, tmp_path, monkeypatch):
     for epochs in (1, 2):
         status, said, error = run(colourization.main, *flags, "--resume", "-e", epochs)
         assert status == 0 and f"Epoch [{epochs}/{epochs}]" in said, error
-    network, architecture, _ = checkpoints.load_network(weights, colourization.MODELS)
+    network, architecture = checkpoints.load_network(checkpoints.load(weights), colourization.MODELS)
     assert type(network) is Odd and architecture == ("Odd", 5, 4, 24)
     for job in ["--valid", "--checkpoint", weights], ["--compare", weights], [
             "--image", out / "training_curve_new.png", "--checkpoint", weights, "--size", 21]:
@@ -74,11 +74,13 @@ def test_a_new_network_works_everywhere(run, short, tmp_path, monkeypatch):
 def test_weights_of_a_new_network_load(kind, tmp_path):
     sizes = {"model": "New", "kernel": 5, "num_filters": 4}
     checkpoints.save(tmp_path / "new.pkl", kind(5, 4, 7).state_dict(), {**sizes, "num_outputs": 7})
-    network, architecture, _ = checkpoints.load_network(tmp_path / "new.pkl", {"CNN": CNN, "New": kind})
+    networks = {"CNN": CNN, "New": kind}
+    network, architecture = checkpoints.load_network(checkpoints.load(tmp_path / "new.pkl"), networks)
     assert type(network) is kind and architecture == ("New", 5, 4, 7)
     if kind is Shortcut:  # of the others, only the sidecar tells how many outputs there are
         checkpoints.sidecar_path(tmp_path / "new.pkl").unlink()  # then the flags say what the shapes do not
-        assert checkpoints.load_network(tmp_path / "new.pkl", {"CNN": CNN, "New": kind}, **sizes)[1] == architecture
+        weights = checkpoints.load(tmp_path / "new.pkl")
+        assert checkpoints.load_network(weights, networks, **sizes)[1] == architecture
 
 
 @pytest.mark.parametrize("kind, name", [(CNN, "finalconv"), (UNet, "finalconv"), (Shortcut, "answer"),

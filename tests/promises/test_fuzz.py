@@ -114,8 +114,9 @@ TASK = Classification(Palette(np.eye(3)[:2], Path("mine.npy")))
 
 
 def read_weights(folder, content):
-    network, architecture, sidecar = checkpoints.load_network(written(folder, "net.pkl", content), NETWORKS)
-    assert architecture.model in NETWORKS and sidecar == {}
+    loaded = checkpoints.load(written(folder, "net.pkl", content))
+    network, architecture = checkpoints.load_network(loaded, NETWORKS)
+    assert architecture.model in NETWORKS and loaded.sidecar == {}
     weights = network.state_dict()
     assert all(torch.isfinite(value).all() for value in weights.values())
     return b"".join(value.numpy().tobytes() for name, value in weights.items() if "num_batches" not in name)
@@ -124,9 +125,10 @@ def read_weights(folder, content):
 def read_sidecar(folder, content):
     path = written(folder, "tiny.pkl", TINY_FILE)
     written(folder, "tiny.json", content.replace(b"SHA256", sha256(path).encode()))
-    network, architecture, sidecar = checkpoints.load_network(path, MODELS, TASK)
+    loaded = checkpoints.load(path)
+    network, architecture = checkpoints.load_network(loaded, MODELS, TASK)
     assert architecture == ("CNN", 1, 1, 2) and same(network.state_dict(), TINY)
-    return json.dumps({"model": architecture.model, **sidecar}).encode()
+    return json.dumps({"model": architecture.model, **loaded.sidecar}).encode()
 
 
 def read_state(folder, content):

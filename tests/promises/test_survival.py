@@ -53,7 +53,7 @@ def finish(command, path):
 
 
 def what_was_learnt(path):
-    weights, sidecar = checkpoints.load(path)
+    weights, sidecar, _ = checkpoints.load(path)
     seconds = [record.pop("seconds") for record in sidecar["history"]]
     assert len(seconds) == sidecar["epochs"]
     return weights, sidecar["history"]
@@ -73,7 +73,7 @@ def test_killed_at_any_moment_and_resumed(command, whole, tmp_path):
         time.sleep(moments.uniform(0, 0.3))
         training.kill()
         training.communicate()
-        _, sidecar = checkpoints.load(path)  # complete whatever the moment; a sidecar of other weights is ignored
+        sidecar = checkpoints.load(path).sidecar  # complete whatever the moment; a sidecar of other weights is ignored
         if sidecar.get("epochs") == 8:  # it has ended, perhaps without its last state: resume it and begin again
             assert learnt_the_same(what_was_learnt(path), whole)
             rest = start(command, path, "--resume")

@@ -106,6 +106,6 @@ def test_a_training_under_torchrun(few_files, tmp_path):
     assert "a process of this training failed or was lost" in error and "--resume goes on" in error
     network = CNN(3, 2, 24)
     checkpoints.check_state(path, checkpoints.load_state(path), example_state(network, Recipe()), None, steps=10)
-    epochs = checkpoints.load(path)[1]["epochs"]
+    epochs = checkpoints.load(path).sidecar["epochs"]
     out = together(*flags, "-e", epochs + 1, "--resume")
     assert out.startswith(f"Epoch [{epochs + 1}/") and out.count("Epoch") == out.count("weights in") == 1

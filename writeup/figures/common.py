@@ -10,7 +10,7 @@ from torch import nn
 
 import colour_regression
 from colour.jobs import plots
-from colour.jobs.checkpoints import load_with_task
+from colour.jobs.checkpoints import load, load_with_task
 from colour.learning.pictures import PictureSet
 from colour.learning.task import Decoding, Task
 from colour.learning.training import evaluate
@@ -106,8 +106,8 @@ def parameters(network: nn.Module) -> tuple[int, int, int]:
 
 def load_shipped(name: str, palette: Palette) -> tuple[nn.Module, Task]:
     """Load the weights weights/``name``.pkl, and the task that they were trained for."""
-    network, _, task = load_with_task(ROOT / "weights" / f"{name}.pkl", MODELS, colour_regression.MODELS, palette.path,
-                                      Decoding())
+    network, _, task = load_with_task(load(ROOT / "weights" / f"{name}.pkl"), MODELS, colour_regression.MODELS,
+                                      palette.path, Decoding())
     return network, task
 
 
