@@ -317,10 +317,39 @@ LOSES |= {
                                        "[nn.MaxPool2d(2)], f)\n        self.downconv2")], {"B-layers", "C-layers"}),
     "a join without a list": ([("torch.cat([rf, down2], 1)", "torch.cat(rf, down2, 1)")], {"C-join-upconv1"}),
     "a join of nothing but two": ([("torch.cat([up2, x], 1)", "torch.cat(up2, x)")], {"C-join-finalconv"}),
+    "a join in two lists": ([("torch.cat([up1, down1], 1)", "torch.cat([[up1, down1]], 1)")], {"C-join-upconv2"}),
+    "a join with its arguments exchanged":
+        ([("torch.cat([rf, down2], 1)", "torch.cat(1, [rf, down2])")], {"C-join-upconv1"}),
+    "zeros for all skips": ([(f"torch.cat([{a}, {b}], 1)", f"torch.cat([{a}, torch.zeros_like({b})], 1)") for a, b in (
+        ("rf", "down2"), ("up1", "down1"), ("up2", "x"))], part("C") - {"C-layers"}),
+    "zeros for the grey": ([("[up2, x]", "[up2, torch.zeros_like(x)]")], {"C-join-finalconv"}),
+    "a product for a join, and channels that fit": ([("torch.cat([up1, down1], 1)", "up1 * down1"), (
+        "MyConv2d(2 * f, num_colours", "MyConv2d(f, num_colours")], {"C-join-upconv2"}),
+    "no grey, and channels that fit": ([("torch.cat([up2, x], 1)", "up2"), (
+        "MyConv2d(num_colours + 1, num_colours", "MyConv2d(num_colours, num_colours")], {"C-join-finalconv"}),
+    "a block called in place of the next":
+        ([("self.upconv2(torch.cat([up1, down1], 1))", "self.upconv1(torch.cat([up1, down1], 1))")], {"C-forward"}),
+    "a block called twice": ([("self.rfconv(self.downconv2(", "self.rfconv(self.rfconv(self.downconv2("),
+                              ("(self.downconv1(x)))))", "(self.downconv1(x))))))")], {"B-forward"}),
+    "a skip changed in place": ([("        rf = self.rfconv(down2)", "        rf = self.rfconv(down2)\n"
+                                 "        down2 *= 1")], {"C-training"}),
+    "an output that is cut off": ([(CNN_RETURN, "return self.finalconv(x).detach()")], {"B-training"}),
+    "an input without its channels":
+        ([("x = self.upconv2(", "x = x.squeeze(1)\n        x = self.upconv2(")], {"B-forward"}),
+    "a norm of other channels": ([("[], 2 * f)\n        self.upconv1 = block(MyConv2d(2 * f",
+                                   "[], f)\n        self.upconv1 = block(MyConv2d(2 * f")], {"B-layers"}),
+    "a comma at the end of a line": ([("self.finalconv = MyConv2d(num_colours, num_colours, kernel)",
+                                       "self.finalconv = MyConv2d(num_colours, num_colours, kernel),")], {"B-layers"}),
+    "a class with other capitals":
+        ([("class UNet(", "class Unet("), ("super(UNet,", "super(Unet,"), ("(UNet)", "(Unet)")], {"C-layers"}),
+    "G in float64": ([("    filters = torch.zeros(", "    filters = torch.zeros(dtype=torch.float64, size=("),
+                      ("size, size)\n        filters", "size, size))\n        filters"), (
+        "F.conv2d(input, filters, self.bias,", "F.conv2d(input.double(), filters, self.bias.double(),")], {"G-output"}),
+    "G with a filter of an even size": ([("size = (k - 1) * step + 1", "size = k * step")], {"G-output"}),
     "G flipped": ([("= self.weight\n        return", "= self.weight.flip(2, 3)\n        return")], {"G-output"}),
     "G transposed":
         ([("= self.weight\n        return", "= self.weight.transpose(2, 3)\n        return")], {"G-output"}),
-    "channels for 32 filters": ([("MyConv2d(4 * f, f", "MyConv2d(128, f")], {"B-filters"}),
+    "channels for 32 filters": ([("MyConv2d(2 * f, f", "MyConv2d(64, f")], {"B-filters"}),
     "num_filters ignored": ([("        f = num_filters", "        f = 32")], {"B-filters"}),
     "a crash in the UNet": ([("        down1 =", "        raise ValueError('oops')\n        down1 =")],
                             part("C") - {"C-layers"}),
@@ -384,10 +413,10 @@ LOSES |= {
 SAID = {  # a part of what is said of some
     "24 hard-coded": "in CNN(3, 32, 10) and UNet(3, 32, 10), upconv2 makes 24 channels, should be 10 (K)",
     "G left as it was": "NotImplementedError: question G",
-    "G left blank": "in MyDilatedConv2d(2, 3, 3, 1) and MyDilatedConv2d(2, 3, 3, 3), forward returns None",
+    "G left blank": "in MyDilatedConv2d(2, 4, 3, 1) and MyDilatedConv2d(2, 4, 3, 3), forward returns None",
     "G without its class": "there is no class MyDilatedConv2d",
     "G by the library": "the library's: the sheet gives no credit",
-    "PyTorch's numbering": "in MyDilatedConv2d(2, 3, 3, 1), PyTorch's numbering: your dilation 1 is our 0",
+    "PyTorch's numbering": "in MyDilatedConv2d(2, 4, 3, 1), PyTorch's numbering: your dilation 1 is our 0",
     "a filter from weight.data": "no gradient reaches self.weight",
     "a dilated filter that shrinks the picture": "1 pixel of padding, should be 2: the size changes",
     "all joins swapped": "the joins have another order in upconv1, upconv2, finalconv",
@@ -406,14 +435,26 @@ SAID = {  # a part of what is said of some
     "a crash": "in CNN(3, 32, 24), it crashed (SIGSEGV)",
     "a UNet that is a CNN": "upconv1 takes 64 channels, should be 128 (4f); upconv2 takes 32 channels",
     "G from memory that is not set": "the output is NaN: memory is used that nothing has set",
-    "G of endless size": "the output for 2x2x14x13 is 2x3x14x11700",
-    "channels for 32 filters": "in UNet(3, 8, 24), upconv1 takes 128 channels, should be 32 (4f)",
+    "G of endless size": "the output for 2x2x14x13 is 2x4x14x11700",
+    "channels for 32 filters": "in CNN(3, 8, 24), upconv1 takes 64 channels, should be 16 (2f)",
     "super().__init__() forgotten in the UNet": "in UNet(3, 32, 24), __init__ does not begin with super().__init__()",
-    "super().__init__() forgotten in MyConv2d": "in MyConv2d(2, 3, 3), __init__ does not begin with super().__init__()",
+    "super().__init__() forgotten in MyConv2d": "in MyConv2d(2, 4, 3), __init__ does not begin with super().__init__()",
     "a misspelt block in forward": "in UNet(3, 32, 24), forward uses self.rfcon, should be self.rfconv",
-    "a join without a list": "upconv1 sees 2x64x8x8 and 2x64x8x8, not in a list: join rfconv and downconv2 along dim=1",
-    "G flipped": "in MyDilatedConv2d(2, 3, 3, 1) and MyDilatedConv2d(2, 3, 3, 3), self.weight is flipped",
-    "a join along the pictures": "upconv1 sees 4x64x8x8 (pictures, channels, rows, columns), should see 2x128x8x8",
+    "a join without a list": "upconv1 sees 2x64x8x8 and 2x64x8x8, not given as torch.cat([a, b], dim=1): join",
+    "zeros for all skips": "in UNet(3, 32, 24), upconv1 sees rfconv and constants, should see rfconv and downconv2",
+    "a product for a join, and channels that fit": "upconv2 sees upconv1, should see upconv1 and downconv1",
+    "a block called in place of the next": "in UNet(3, 32, 24), forward calls upconv1 2 times",
+    "a block called twice": "in CNN(3, 32, 24), forward calls rfconv 2 times",
+    "a skip changed in place": "in UNet(3, 32, 24), forward changes the output of a layer in place, as += and *= do",
+    "an output that is cut off": "in CNN(3, 32, 24), what forward returns is cut off",
+    "an input without its channels": "downconv1 sees 2x32x32, should see 2x1x32x32 (pictures, channels, rows, columns)",
+    "a norm of other channels": "in CNN(3, 32, 24), rfconv: rfconv.1.weight is 32, should be 64",
+    "a comma at the end of a line": "finalconv: found a tuple: is there a comma at the end of its line?",
+    "a class with other capitals": "in UNet(3, 32, 24), the class is called Unet",
+    "G in float64": "the output is torch.float64, should be torch.float32",
+    "G with a filter of an even size": "the size changes: is the filter of an even size?",
+    "G flipped": "in MyDilatedConv2d(2, 4, 3, 1) and MyDilatedConv2d(2, 4, 3, 3), self.weight is flipped",
+    "a join along the pictures": "upconv1 sees 4x64x8x8, should see 2x128x8x8 (pictures, channels, rows, columns)",
     "a join of another size": "upconv1 sees 2x64x8x8 and 2x32x16x16, which torch.cat cannot join: join rfconv and ",
     "the last block of the UNet": "in UNet(3, 32, 24), forward never calls finalconv",
     "joins detached": "in UNet(3, 32, 24), no gradient flows from upconv2 back to downconv1",
@@ -737,7 +778,7 @@ def test_command_prints_a_table_and_writes_the_points(tmp_path):
     done = checker("tests/assignment", "--submission", tmp_path, "--csv", tmp_path / "points.csv",
                    "--points", tmp_path / "new" / "points.json", "--gradescope", tmp_path / "results.json")
     assert done.returncode == 1
-    said = "in MyDilatedConv2d(2, 3, 3, 1) and MyDilatedConv2d(2, 3, 3, 3), no gradient reaches self.weight"
+    said = "in MyDilatedConv2d(2, 4, 3, 1) and MyDilatedConv2d(2, 4, 3, 3), no gradient reaches self.weight"
     assert f"\nG  gradients        0.0 of 0.4   {said}\n" in done.stdout
     assert "\nD  network           (shown)\n" in done.stdout
     assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\nwrong.py is marked: " in done.stdout

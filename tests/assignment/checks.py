@@ -8,6 +8,7 @@ nothing: a network counts if it runs five of its convolutions, a UNet if it has 
 """
 
 import base64
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -138,13 +139,13 @@ def packed(array: np.ndarray) -> dict:
 def convolution_inputs(kernel: int) -> dict[str, list]:
     """Small whole numbers, which float32 computes with exactly."""
     random = np.random.default_rng(kernel)
-    dims = {"x": (2, 2, *SIDE), "weight": (3, 2, kernel, kernel), "bias": (3,), "cotangent": (2, 3, *SIDE)}
+    dims = {"x": (2, 2, *SIDE), "weight": (4, 2, kernel, kernel), "bias": (4,), "cotangent": (2, 4, *SIDE)}
     return {name: random.integers(-3, 4, shape).astype(float).tolist() for name, shape in dims.items()}
 
 
 def convolution_look(place: tuple, *sizes: int) -> str:
     """Return the name of the look at a convolution, which begins as all do with the call that it makes."""
-    return f"{place[0]}({', '.join(map(str, (2, 3, *sizes)))}): convolution"
+    return f"{place[0]}({', '.join(map(str, (2, 4, *sizes)))}): convolution"
 
 
 def convolution_looks(place: tuple, *cases: tuple) -> dict[str, tuple]:
@@ -231,18 +232,44 @@ def difference(network: str, block: str, sizes: tuple, answer: dict) -> str:
         return ": there is no block of that name"
     what, layers = answer["layers"][block]
     conv = f"{block}.0.weight" if block in NORMS else f"{block}.weight"
-    if what == "a Python list":
+    if what == "list":
         return ": should be nn.Sequential, found a Python list, in which PyTorch sees no layers"
+    if what == "tuple":
+        return ": found a tuple: is there a comma at the end of its line?"
     if conv not in found or len(found[conv]) != 4:
         return order(block, what, layers)
-    (makes, takes, k, _), right = found[conv], expected[conv]
-    names = [f" ({name})" if name != "1" else "" for name in channels(network)[block]]
-    lines = [f"takes {counted(takes, 'channel')}, should be {right[1]}{names[0]}"] if takes != right[1] else []
-    lines += [f"makes {counted(makes, 'channel')}, should be {right[0]}{names[1]}"] if makes != right[0] else []
-    lines += [f"has kernel {k}, should be {right[2]}"] if k != right[2] else []
+    (makes, takes_in, k, _), right = found[conv], expected[conv]
+    lines = [takes(network, block, takes_in, sizes)] if takes_in != right[1] else []
+    lines += [f" makes {counted(makes, 'channel')}, should be {right[0]}{letter(network, block, 1)}"
+              ] if makes != right[0] else []
+    lines += [f" has kernel {k}, should be {right[2]}"] if k != right[2] else []
     if lines:
-        return f" {' and '.join(lines)}"
-    return "" if found == expected else order(block, what, layers)
+        return " and".join(lines)
+    if found == expected:
+        return ""
+    if layers[1:] != right_layers(block):
+        return order(block, what, layers)
+    missing = [f": {name} is missing" for name in expected if name not in found]
+    others = [f": {name} is {size(shape)}, should be {size(expected[name])}" if name in expected else
+              f": {name} is no name of the sheet" for name, shape in found.items() if shape != expected.get(name)]
+    return [*missing, *others][0]
+
+
+def right_layers(block: str) -> list[str]:
+    """Return what layers come after the convolution of a block."""
+    return f"{MIDDLES.get(block, '')}BatchNorm2d, ReLU".split(", ") if block in NORMS else []
+
+
+def letter(network: str, block: str, which: int) -> str:
+    """Return what the sheet calls the channels that a block takes (0) or makes (1), for messages."""
+    name = channels(network)[block][which]
+    return f" ({name})" if name != "1" else ""
+
+
+def takes(network: str, block: str, found: int, sizes: tuple = SIZES) -> str:
+    """Say that a block takes another number of channels than it should."""
+    right = number(channels(network)[block][0], *sizes[1:])
+    return f" takes {counted(found, 'channel')}, should be {right}{letter(network, block, 0)}"
 
 
 def differences(ask, network: str, sizes: tuple = SIZES) -> dict[str, str]:
@@ -261,9 +288,16 @@ def said(network: str, lines: dict[str, str], sizes: tuple = SIZES) -> list[str]
 
 
 def layers(ask, network):
-    forgets = ask(network_look(network, "layers"))["forgets"]
-    return "the blocks and channels of the sheet, under its names", [
-        *([f"in {network}{SIZES}, {FORGETS}"] if forgets else []), *said(network, differences(ask, network))]
+    """Judge blocks and channels; a block whose channels fit a wrong join has cost the points of that."""
+    answer, where = ask(network_look(network, "layers")), f"in {network}{SIZES}"
+    complaints = [f"{where}, {FORGETS}"] if answer["forgets"] else []
+    complaints += [f"{where}, the class is called {answer['called']}"] if answer["called"] != network else []
+    lines = differences(ask, network)
+    if network != "CNN" and lines.keys() & JOINS.keys():
+        faulty = [block for block in JOINS if join_fault(ask, network, block)]
+        lines = {block: line for block, line in lines.items() if len(faulty) == len(JOINS) or block not in faulty
+                 or line != takes(network, block, len(sources(ask, network)[block]))}
+    return "the blocks and channels of the sheet, under its names", complaints + said(network, lines)
 
 
 def counted(number: int, what: str) -> str:
@@ -274,12 +308,27 @@ def size(shape) -> str:
     return "x".join(map(str, shape))
 
 
+def calls(ask, network) -> list[str]:
+    """Return the blocks that ``forward`` calls, in order; one called in place of another counts as that."""
+    blocks = list(ask(network_look(network, "sources"))["blocks"])
+    uncalled, twice = ([block for block in BLOCKS if blocks.count(block) == count] for count in (0, 2))
+    if len(uncalled) == len(twice) == 1:
+        blocks[len(blocks) - 1 - blocks[::-1].index(twice[0])] = uncalled[0]
+    return blocks
+
+
+def sources(ask, network) -> dict[str, list[str]]:
+    """Return what each channel of what a block sees comes from, of the blocks that ``forward`` calls."""
+    blocks, seen = calls(ask, network), {}
+    names = [*blocks, "constants", "input"]  # -2 and -1 are the last
+    for block, channels in zip(blocks, ask(network_look(network, "sources"))["channels"], strict=True):
+        seen.setdefault(block, [names[source] for source in channels])
+    return seen
+
+
 def seen(ask, network) -> dict[str, list[str]]:
-    """Return what each block sees that ``forward`` calls: the blocks before it, or the input."""
-    found = ask(network_look(network, "sources"))
-    names = [*found["blocks"], "input"]  # -1 is the last
-    return {block: list(dict.fromkeys(names[source] for source in sources))
-            for block, sources in zip(found["blocks"], found["channels"], strict=True)}
+    """Return what each block sees that ``forward`` calls: the blocks before it, the input, or constants."""
+    return {block: list(dict.fromkeys(names)) for block, names in sources(ask, network).items()}
 
 
 def join_fault(ask, network, block) -> str:
@@ -287,8 +336,9 @@ def join_fault(ask, network, block) -> str:
     if found is None:
         ask(network_look(network, "single"))  # which says why, if forward does not get there
         return f"in {network}{SIZES}, forward never calls {block}"
-    misfits = ask(network_look(network, "sources"))["misfits"]
-    misfit = misfits.get(block) if misfits.keys() <= JOINS.keys() else ""  # else forward has cost points
+    answer = ask(network_look(network, "sources"))
+    forward_is_wrong = not answer["misfits"].keys() <= JOINS.keys() or answer["blocks"] != calls(ask, network)
+    misfit = "" if forward_is_wrong else answer["misfits"].get(block)
     if misfit and (sorted(found) != sorted(JOINS[block]) or not differences(ask, network)):
         return f"in {network}{SIZES}, {block} {misfit}: join {right} along dim=1"
     return "" if sorted(found) == sorted(JOINS[block]) else (
@@ -329,14 +379,18 @@ def forward(ask, network):
                        for name, meant in found["misspelt"].items() if name not in BLOCKS]  # else __init__ misspells it
         if complaints:
             break
-    uncalled = [block for block in BLOCKS if block not in seen(ask, network)]
+    blocks = ask(network_look(network, "sources"))["blocks"]
+    complaints += [f"{where}, forward calls {block} {blocks.count(block)} times" for block in BLOCKS
+                   if blocks.count(block) > 1]
+    uncalled = [block for block in BLOCKS if block not in (blocks if network == "CNN" else calls(ask, network))]
     complaints += [f"{where}, forward never calls {', '.join(uncalled)}"] if uncalled and network == "CNN" else []
     return "[N, num_colours, 32, 32] from [N, 1, 32, 32], also for a batch of one", complaints
 
 
 def training(ask, network):
     check_presence(ask, network)
-    answer, blocks, where = ask(network_look(network, "training")), list(seen(ask, network)), f"in {network}{SIZES}"
+    answer, where = ask(network_look(network, "training")), f"in {network}{SIZES}"
+    blocks = ask(network_look(network, "sources"))["blocks"]
     first, *_, last = answer["losses"]
     complaints = [] if 0 < last < SHARE * first else [
         f"{where}, the loss went from {first:.3f} to {last:.3f} in {STEPS} steps, should go below {SHARE * first:.3f}"]
@@ -383,7 +437,7 @@ def weights(ask, network):
                if network != "CNN" and sees != JOINS.get(block, sees)]
     reasons = [f"the joins have another order in {', '.join(swapped)}"] if swapped else []
     odd = {block: order(block, *answer) for block, answer in ask(network_look(network, "layers"))["layers"].items()
-           if block in NORMS and answer[1][1:] != f"{MIDDLES.get(block, '')}BatchNorm2d, ReLU".split(", ")}
+           if block in NORMS and answer[1][1:] != right_layers(block)}
     reasons += [line.partition("), ")[2] for line in said(network, odd)]
     return expected, [": ".join([f"in {network}{SIZES}, the given weights score {found:.1%}, should score {right:.1%}",
                                  *([" and ".join(reasons)] if reasons else [])])]
@@ -433,7 +487,7 @@ class Convolution(NamedTuple):
     """A convolution by what it does: empty pixels between the taps of its filter, and around the picture."""
 
     gaps: int
-    padding: int
+    padding: tuple[int, int]  # before and behind
     turned: str  # what was done to the filter, of TURNS
     biased: bool  # adds its bias, and nothing else
     framed: bool  # pads with zeros, and nothing else
@@ -447,21 +501,25 @@ def recognised(answer: dict, kernel: int) -> Convolution | None:
     if output.dim() != 4 or any(abs(found - right) > MAX_GROWTH for found, right in zip(output.shape[2:], SIDE)):
         return None
     for gaps in range(MAX_GAPS):
-        padding, odd = divmod(output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1), 2)
-        if padding < 0 or odd:
+        padding = output.shape[-1] - x.shape[-1] + (kernel - 1) * (gaps + 1)
+        if padding < 0:
             continue
         filters = [(turned, False, turn(weight)) for turned, turn in TURNS.items()]
-        for turned, stale, taps in filters + [("", True, start)] * (start.shape == weight.shape):
-            right = F.conv2d(x, taps, dilation=gaps + 1, padding=padding)
+        filters += [("", True, start)] * (start.shape == weight.shape)
+        # As much before as behind, or what half of an even filter adds, whose last row and column are empty.
+        befores = dict.fromkeys([padding - padding // 2, min(padding, kernel * (gaps + 1) // 2)])
+        for low, (turned, stale, taps) in itertools.product(befores, filters):
+            high = padding - low
+            right = F.conv2d(F.pad(x, (low, high, low, high)), taps, dilation=gaps + 1)
             if output.shape != right.shape:
                 continue
             rest = output - right
-            inner = rest[..., padding:rest.shape[2] - padding, padding:rest.shape[3] - padding]
+            inner = rest[..., low:rest.shape[2] - high, low:rest.shape[3] - high]
             if min(inner.shape[2:]) < 2:  # too little to tell
                 inner = rest
             added = inner.mean(dim=(0, 2, 3), keepdim=True)
             if close(inner, added.expand_as(inner)):
-                return Convolution(gaps, padding, turned, close(added.flatten(), bias),
+                return Convolution(gaps, (low, high), turned, close(added.flatten(), bias),
                                    close(rest, added.expand_as(rest)), stale)
     return None
 
@@ -474,17 +532,24 @@ def gap_fault(found: Convolution, gaps: int) -> str:
     return "" if found.gaps == gaps else f"{counted(found.gaps, 'empty pixel')} between taps, should be {gaps}"
 
 
-def faults(found: Convolution | None, kernel: int) -> list[str]:
+def faults(answer: dict, kernel: int) -> list[str]:
     """Say what is wrong with a convolution, whatever its dilation."""
+    found = recognised(answer, kernel)
     if found is None:
-        return ["the output is not that of a convolution with self.weight and self.bias"]
+        dims, right = (torch.tensor(one).shape for one in (answer["output"], convolution_inputs(kernel)["cotangent"]))
+        return [f"the output is {size(dims)}, should be {size(right)}" if dims != right else
+                "the output is not that of a convolution with self.weight and self.bias"]
     right = kernel // 2 * (found.gaps + 1)
     lines = [f"self.weight is {found.turned}"] if found.turned else []
     lines += [] if found.biased else ["self.bias is not what is added"]
     if not found.framed:
         lines.append("something else than zeros is around the picture")
-    if found.padding != right:
-        lines.append(f"{counted(found.padding, 'pixel')} of padding, should be {right}: the size changes")
+    if len(set(found.padding)) == 2:
+        lines.append("the size changes: is the filter of an even size?")
+    elif found.padding[0] != right:
+        lines.append(f"{counted(found.padding[0], 'pixel')} of padding, should be {right}: the size changes")
+    if answer["dtype"] != "torch.float32":
+        lines.append(f"the output is {answer['dtype']}, should be torch.float32")
     return lines
 
 
@@ -494,7 +559,7 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
     given = {name: torch.tensor(value) for name, value in convolution_inputs(kernel).items()}
     x, weight, bias = (given[name].requires_grad_() for name in ("x", "weight", "bias"))
     if found:
-        output = F.conv2d(x, TURNS[found.turned](weight), bias, dilation=found.gaps + 1, padding=found.padding)
+        output = F.conv2d(F.pad(x, found.padding * 2), TURNS[found.turned](weight), bias, dilation=found.gaps + 1)
         cotangent = given["cotangent"][..., :output.shape[2], :output.shape[3]]
         (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
     lines = []
@@ -502,7 +567,9 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
         gradient = answer.get(name.removeprefix("self."))
         if name == "self.bias" and found and not found.biased:
             continue  # it has cost its points
-        if name == "self.weight" and found and found.stale:
+        if name != "x" and name.removeprefix("self.") not in answer["parameters"]:
+            lines.append(f"{name} is no nn.Parameter")
+        elif name == "self.weight" and found and found.stale:
             lines.append("the filter is built in __init__, so training does not change it")
         elif gradient is None:
             lines.append(f"no gradient reaches {name}")
@@ -516,8 +583,12 @@ def call(place: tuple, *sizes: int) -> str:
 
 
 def convolution_fault(ask, kernel: int) -> str:
-    found = recognised(ask(convolution_look(PLAIN, kernel)), kernel)
-    lines = [*faults(found, kernel), *([gap_fault(found, 0)] if found else [])]
+    try:
+        answer = ask(convolution_look(PLAIN, kernel))
+    except Failure as failure:
+        return str(failure)
+    found = recognised(answer, kernel)
+    lines = [*faults(answer, kernel), *([gap_fault(found, 0)] if found else [])]
     return "".join(f"{call(PLAIN, kernel)}{line}" for line in lines[:1] if line)
 
 
@@ -558,8 +629,9 @@ def dilated(ask) -> dict[int, tuple[Convolution | None, str]]:
     found = {}
     for dilation in 1, 3:
         try:
-            one = recognised(ask(convolution_look(DILATED, 3, dilation)), 3)
-            fault = gap_fault(one, dilation) if one else faults(None, 3)[0]
+            answer = ask(convolution_look(DILATED, 3, dilation))
+            one = recognised(answer, 3)
+            fault = gap_fault(one, dilation) if one else faults(answer, 3)[0]
             found[dilation] = one, call(DILATED, 3, dilation) + fault if fault else ""
         except Failure as failure:
             found[dilation] = None, str(failure)
@@ -580,7 +652,7 @@ def dilated_output(ask):
         known = False
     return "taps that stand apart, and the size as it was", [
         call(DILATED, 3, dilation) + line for dilation, answer in answers.items()
-        for line in faults(recognised(answer, 3), 3) + [FORGETS] * (answer["forgets"] and not known)]
+        for line in faults(answer, 3) + [FORGETS] * (answer["forgets"] and not known)]
 
 
 def dilated_numbering(ask):
@@ -602,8 +674,9 @@ def dilated_others(ask):
     usual, complaints = dilated(ask)[1][0], []
     for kernel, dilation in [(5, 1)] if dilated_numbering(ask)[1] else [(3, 0), (5, 1)]:
         try:
-            found = recognised(ask(convolution_look(DILATED, kernel, dilation)), kernel)
-            lines = [] if found and dilated_output(ask)[1] else faults(found, kernel)
+            answer = ask(convolution_look(DILATED, kernel, dilation))
+            found = recognised(answer, kernel)
+            lines = [] if found and dilated_output(ask)[1] else faults(answer, kernel)
             lines += [gap_fault(found, usual.gaps if usual and dilation else dilation)] if found else []
             complaints += [call(DILATED, kernel, dilation) + line for line in lines if line]
         except Failure as failure:

@@ -53,6 +53,12 @@ def size(shape) -> str:
     return "x".join(map(str, shape))
 
 
+def flat(values) -> list[torch.Tensor]:
+    """Return the tensors among values, and in the lists among them."""
+    return [value for value in values if torch.is_tensor(value)] + [
+        one for value in values if isinstance(value, list | tuple) for one in flat(value)]
+
+
 def _made(kind, *_, **__):
     module = object.__new__(kind)
     initialise(module)
@@ -73,7 +79,7 @@ def _meant(module, name):
         run = Run.now
         if run is None or module is not run.model:
             raise
-        meant = difflib.get_close_matches(name, module._modules.keys() - set(run.called), n=1, cutoff=0.8)
+        meant = difflib.get_close_matches(name, module._modules.keys() - set(run.called), n=1, cutoff=0.7)
         if not meant:
             raise
         run.misspelt[name] = meant[0]
@@ -84,12 +90,12 @@ def _meant(module, name):
 def _joined(*args, **kwargs):
     try:
         return cat(*args, **kwargs)
-    except (RuntimeError, TypeError):
-        loose = [one for one in args if torch.is_tensor(one)]
-        parts = loose or list(args[0] if args else kwargs.get("tensors", []))
-        if Run.now is None or any(getattr(part, "ndim", 0) != 4 for part in parts):
+    except (RuntimeError, TypeError) as error:
+        parts, fault = args[0] if args else kwargs.get("tensors"), "which torch.cat cannot join"
+        if isinstance(error, TypeError):
+            parts, fault = flat([*args, *kwargs.values()]), "not given as torch.cat([a, b], dim=1)"
+        if Run.now is None or not parts or any(part.dim() != 4 for part in parts):
             raise
-        shapes = " and ".join(size(part.shape) for part in parts)
-        Run.now.failed = f"sees {shapes}, " + ("not in a list" if loose else "which torch.cat cannot join")
+        Run.now.failed = f"sees {' and '.join(size(part.shape) for part in parts)}, {fault}"
         n, _, *side = parts[0].shape
         return cat([fitted(part, (n, part.shape[1], *side)) for part in parts], dim=1)

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = "load_data", "colour_regression", "colour"  # stand in where a submission came without; none holds a solution
 SOLUTIONS = "colourization.py", "__pycache__", "tests", "writeup"  # here, and closed to a submission
 MAX_SOURCE = 1 << 20  # bytes
+FAILED = "__failed__"  # in a module: why it has no class of some names
 MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 OTHER_FILES = {  # by their first bytes
     rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b": "this is an archive: unpack it first",
@@ -47,6 +48,11 @@ REMOVED = {
     r"\b(izip|cPickle)\b": "`izip` and `cPickle` are Python 2's: `zip`, `pickle`",
     r"\b(import|from) six\b": "`six` is for code that runs in Python 2, too: write Python 3",
     r"^\s*print\s+[^\s(=]": "`print` is a function since Python 3",
+}
+HINTS = {  # what errors of PyTorch and Python mean here
+    "NVIDIA driver|compiled with CUDA": "`.cuda()` needs a GPU, and the sheet needs none: leave it out",
+    r"takes 1 positional argument but \d were given": "is there an `__init__`, with two underscores before and after?",
+    'missing the required "forward"': "is there a `forward`?",
 }
 GIVEN_BACK = {"xrange": range, "unicode": str, "long": int, "raw_input": input}
 
@@ -74,9 +80,9 @@ def text_of(path: Path) -> str:
 
 
 def advised(line: str, limit: int = 200) -> str:
-    """Make a line fit for a terminal: printable and short. Where it names something that is gone, add today's word."""
+    """Make a line fit for a terminal: printable and short. Add today's word for what is gone, and what errors mean."""
     line = line[:10 * limit]
-    advice = [advice for pattern, advice in REMOVED.items() if re.search(pattern, line)]
+    advice = [advice for pattern, advice in {**REMOVED, **HINTS}.items() if re.search(pattern, line)]
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
     return "; ".join([line if len(line) <= limit else f"{line[:limit]} ...", *advice])
 
@@ -155,6 +161,8 @@ class Tolerant(SourceFileLoader):
                 exec(compile(program, self.path, "exec"), module.__dict__)
             except BaseException as error:
                 self.note(error)
+                if isinstance(statement, ast.ClassDef):
+                    vars(module).setdefault(FAILED, {})[statement.name] = explain(error, self.path)
 
 
 class Finder:

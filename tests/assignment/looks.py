@@ -17,17 +17,26 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .forgiving import Run, cat, fitted, forgets, size
-from .loading import Wrong
+from .loading import FAILED, Wrong
 
 SIDES = {"downconv1": 32, "downconv2": 16, "rfconv": 8, "upconv1": 8, "upconv2": 16, "finalconv": 32}  # of inputs
 CHANGES = {"the softmax": functools.partial(torch.softmax, dim=1), "the ReLU": torch.relu, "the tanh": torch.tanh,
            "the log_softmax": functools.partial(torch.log_softmax, dim=1), "the sigmoid": torch.sigmoid}
 
 
+def name_in(module, name: str) -> str:
+    """Return what a class is called in a submission, which may have other capitals."""
+    if hasattr(module, name):
+        return name
+    for other, value in vars(module).items():
+        if other.lower() == name.lower() and isinstance(value, type):
+            return other
+    why = vars(module).get(FAILED, {}).get(name)
+    raise Wrong(f"there is no class {name}" + (f": {why}" if why else ""))
+
+
 def find(module, name: str):
-    if not hasattr(module, name):
-        raise Wrong(f"there is no class {name}")
-    return getattr(module, name)
+    return getattr(module, name_in(module, name))
 
 
 def kind(value) -> str:
@@ -42,7 +51,15 @@ def convolutions(model: nn.Module) -> dict[str, nn.Module]:
 
 def convolved(conv: nn.Module, gaps: int, x: torch.Tensor) -> torch.Tensor:
     step = gaps + 1
-    return F.conv2d(x, conv.weight, conv.bias, padding=conv.weight.shape[-1] // 2 * step, dilation=step)
+    bias = conv.bias if conv.bias is not None and conv.bias.shape == conv.weight.shape[:1] else None
+    return F.conv2d(x, conv.weight, bias, padding=conv.weight.shape[-1] // 2 * step, dilation=step)
+
+
+def normalised(norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """What a batch norm makes, also of other channels than its own."""
+    if x.shape[1] == norm.num_features:
+        return type(norm).forward(norm, x)
+    return F.batch_norm(x, None, None, training=True)
 
 
 class Network:
@@ -60,11 +77,14 @@ class Network:
         self.model = find(module, network)(*sizes)
         if not isinstance(self.model, nn.Module):
             raise Wrong(f"{network} is no nn.Module")
-        self.lists = [name for name, value in vars(self.model).items() if isinstance(value, list | tuple) and value
-                      and all(isinstance(part, nn.Module) for part in value)]
-        for name in self.lists:  # PyTorch does not see what is in a list
-            value = vars(self.model).pop(name)
-            setattr(self.model, name, nn.ModuleList(value))
+        self.lists = {name: value for name, value in vars(self.model).items() if isinstance(value, list | tuple)
+                      and value and all(isinstance(part, nn.Module) for part in value)}
+        for name, value in self.lists.items():  # PyTorch does not see what is in a list, or a tuple
+            delattr(self.model, name)
+            setattr(self.model, name, value[0] if len(value) == 1 else nn.ModuleList(value))
+        for part in self.model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.forward = functools.partial(normalised, part)
         dilated, self.named = getattr(module, "MyDilatedConv2d", ()), convolutions(self.model)
         known = set(SIDES) <= {name.partition(".")[0] for name in self.named}
         for name, conv in self.named.items():
@@ -87,15 +107,15 @@ class Network:
         block = name.partition(".")[0] if known else [*SIDES, *[name] * at][at]
         side, takes = SIDES.get(block, x.shape[-1]), self.named[name].weight.shape[1]
         right = self.batch, takes, side, side
-        if self.run.failed or x.shape != right:
+        if (self.run.failed or x.shape != right) and block not in self.blocks:
             self.misfits[block] = self.run.failed or (
-                f"sees {size(x.shape)} (pictures, channels, rows, columns), should see {size(right)}")
+                f"sees {size(x.shape)}, should see {size(right)} (pictures, channels, rows, columns)")
             if self.run.failed or (len(x), *x.shape[2:]) != (self.batch, side, side):
                 self.joined.append(block)
-            self.run.failed = ""
-        if x.dim() < 4:
-            raise Wrong(f"{block} {self.misfits[block]}")
-        x = x.flatten(1, -3)  # after torch.stack
+        self.run.failed = ""
+        if x.dim() < 3:
+            raise Wrong(f"{block} sees {size(x.shape)}, should see {size(right)}")
+        x = x.flatten(1, -3) if x.dim() > 3 else x[:, None]  # after torch.stack, or squeeze
         self.blocks.append(block)
         self.inputs.append(x.clone())  # it may be changed in place
         self.called.add(name)
@@ -130,8 +150,8 @@ def layers(module, network, sizes):
     net = Network(module, network, sizes)
     return {"forgets": forgets(net.model),
             "shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
-            "layers": {name: ["a Python list" if name in net.lists else type(part).__name__,
-                              [described(layer) for layer in part.children()]]
+            "called": name_in(module, network),
+            "layers": {name: [type(net.lists.get(name, part)).__name__, [described(layer) for layer in part.children()]]
                        for name, part in net.model.named_children()}}
 
 
@@ -144,6 +164,7 @@ def library(module, network, sizes):
 
 def change(output: torch.Tensor, last: torch.Tensor) -> str:
     """Say how a network's output differs from what its last convolution made; "" if it does not."""
+    output = output.to(last.dtype)
     if output.shape != last.shape or torch.equal(output, last):
         return ""
     return next((what for what, function in CHANGES.items() if torch.allclose(function(last), output)), "a function")
@@ -164,9 +185,9 @@ def forward(module, network, sizes, batch, training=False):
 def sources(module, network, sizes):
     """What the convolutions see, in the order of their calls, as far as ``forward`` gets.
 
-    ``blocks`` names them. ``channels`` says of each of their channels from which call it comes (0, 1, ..., -1 for the
-    input), which is the last that makes a difference to it when noise takes the place of its output. ``cut`` has the
-    calls, from and to, between which no gradient flows.
+    ``blocks`` names them. ``channels`` says of each of their channels from which call it comes (0, 1, ...; -1 for the
+    input, -2 for nothing): the last that makes a difference to it when noise takes the place of its output. ``cut`` has
+    the calls, from and to, between which no gradient flows.
     """
     net = Network(module, network, sizes)
     net.model.eval()
@@ -181,28 +202,42 @@ def sources(module, network, sizes):
     blocks, seen, outputs = net.blocks, net.inputs, net.outputs
     faults = {"misfits": net.misfits, "joined": net.joined}
     before = [tensor.detach().clone() for tensor in seen]
-    found = [[-1] * tensor.shape[1] for tensor in seen]
+    found = [[-2] * tensor.shape[1] for tensor in seen]
     with torch.no_grad():
-        for net.noisy in range(len(seen)):
+        for net.noisy in range(-1, len(seen)):
             torch.manual_seed(0)
             try:
-                net(x)
+                net(x if net.noisy >= 0 else torch.rand_like(x))
             except Exception:
                 if not error:
                     raise
             for channels, one, other in list(zip(found, before, net.inputs, strict=True))[net.noisy + 1:]:
                 for channel in (one != other).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten().tolist():
                     channels[channel] = net.noisy
+    for channels in found:  # of a product, or a sum, some few channels show the other side alone
+        most = max(channels, key=channels.count)
+        for source in set(channels) - {-1, -2}:
+            if 2 * channels.count(source) < outputs[source].shape[1]:
+                channels[:] = [most if one == source else one for one in channels]
     cut = []
     for to, channels in enumerate(found):
-        for source in sorted(set(channels) - {-1}):
-            value, gradient = seen[to][:, [channel == source for channel in channels]], None
-            if value.requires_grad and outputs[source].requires_grad:
-                gradient, = torch.autograd.grad((value * torch.rand_like(value)).sum(), outputs[source],
-                                                retain_graph=True, allow_unused=True)
-            if gradient is None or not gradient.any():
+        for source in sorted(set(channels) - {-1, -2}):
+            value = seen[to][:, [channel == source for channel in channels]]
+            if not flows(outputs[source], value):
                 cut.append([source, to])
     return {"blocks": blocks, "channels": found, "cut": cut, **faults}
+
+
+def flows(source: torch.Tensor, value: torch.Tensor) -> bool:
+    """Tell whether a gradient flows from a value back to its source."""
+    if not (value.requires_grad and source.requires_grad):
+        return False
+    try:
+        gradient, = torch.autograd.grad((value * torch.rand_like(value)).sum(), source, retain_graph=True,
+                                        allow_unused=True)
+    except RuntimeError:  # something was changed in place, which ``training`` says
+        return True
+    return gradient is not None and bool(gradient.any())
 
 
 def unpacked(data: str, dtype: str, dims: list[int]) -> torch.Tensor:
@@ -222,7 +257,17 @@ def training(module, network, sizes, steps, rate, grey, labels):
         loss = F.cross_entropy(F.interpolate(net(grey), labels.shape[1:]), labels)
         if not loss.requires_grad:
             raise Wrong("no gradient reaches any filter")
-        loss.backward()
+        cut = isinstance(net.returned, torch.Tensor) and not net.returned.requires_grad
+        if cut and net.returned.is_floating_point():
+            raise Wrong("what forward returns is cut off from the parameters, as by detach() or .data: no gradient "
+                        "can flow")
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            if "inplace" not in str(error):
+                raise
+            raise Wrong("forward changes the output of a layer in place, as += and *= do, so no gradient can flow: "
+                        "write x = x + y") from None
         losses.append(loss.item())
         with torch.no_grad():
             for value in held.values():
@@ -288,11 +333,23 @@ def make_convolution(module, name, block, in_channels, out_channels, kernel, dil
         convolution = type(find(module, block[0])(3, 2, 4).get_submodule(block[1]))
     if convolution in (None, nn.Conv2d) or name != "MyConv2d" and convolution is getattr(module, "MyConv2d", None):
         raise Wrong(f"there is no class {name}")
-    sizes = in_channels, out_channels, kernel
-    if dilation is None:
-        return convolution(*sizes)
-    keyword = "dilation" in inspect.signature(convolution).parameters
-    return convolution(*sizes, dilation=dilation) if keyword else convolution(*sizes, dilation)
+    sizes, keyword = [in_channels, out_channels, kernel], {}
+    if dilation is not None and "dilation" in inspect.signature(convolution).parameters:
+        keyword["dilation"] = dilation
+    elif dilation is not None:
+        sizes.append(dilation)
+    try:
+        conv = convolution(*sizes, **keyword)
+    except TypeError as error:
+        if error.__traceback__.tb_next:  # it comes from within
+            raise
+        last = ", dilation" if dilation is not None else ""
+        raise Wrong(f"it is not made with (in_channels, out_channels, kernel_size{last}): {error}") from error
+    for what, shape in ("weight", (out_channels, in_channels, kernel, kernel)), ("bias", (out_channels,)):
+        value = getattr(conv, what, None)
+        if isinstance(value, torch.Tensor) and value.shape != shape:
+            raise Wrong(f"self.{what} is {size(value.shape)}, should be {size(shape)}")
+    return conv
 
 
 def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
@@ -320,7 +377,8 @@ def convolution(module, name, block, x, weight, bias, cotangent, dilation=None):
             if output.isnan().any():
                 raise Wrong("the output is NaN: memory is used that nothing has set, as of torch.empty")
             wraps = any(isinstance(part, nn.Conv2d) for part in computed)
-            seen = {"output": output.tolist(), "start": start, "wraps": wraps, "forgets": forgets(conv)}
+            seen = {"output": output.tolist(), "start": start, "wraps": wraps, "forgets": forgets(conv),
+                    "dtype": str(output.dtype), "parameters": [*held]}
             if output.requires_grad:
                 cotangent = torch.tensor(cotangent)[..., :output.shape[2], :output.shape[3]]
                 (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
