@@ -5,7 +5,7 @@
     python load_data.py --data FOLDER        # a folder of pictures, or of ImageNet32's batch files
 
 The pictures are uint8 (N, 3, 32, 32). CIFAR's are in its order, so picture 7 is the same picture for everybody.
-outputs/test_pictures.png shows the first 1,000 of those to test with, and their numbers.
+outputs/test_pictures.png shows the first 1,000 test pictures with their numbers.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""Turn logits into colours. A new way to decode is a function and a row in ``DECODERS``; its docstring is its help."""
+"""Turn logits (N, K, H, W) into RGB (N, 3, H, W) in [0, 1).
+
+A new way to decode is a function and a row in ``DECODERS``; its docstring is its help.
+"""
 
 import torch
 
@@ -27,29 +30,10 @@ def mean(logits: torch.Tensor, palette: Palette, temperature: float) -> torch.Te
 
 def annealed(logits: torch.Tensor, palette: Palette, temperature: float) -> torch.Tensor:
     """the expected colour at --temperature"""
-    logits = logits.float()
-    # Subtract the largest first: it stays 0 when divided, however small the temperature.
-    temperature = max(temperature, torch.finfo(logits.dtype).tiny)
-    return mean((logits - logits.amax(dim=1, keepdim=True)) / temperature, palette, temperature)
+    return mean(logits.float() / temperature, palette, temperature)  # Zhang et al. 2016, equation 5
 
 
 DECODERS = {"argmax": argmax, "mean": mean, "annealed": annealed}
-
-
-def decode(logits: torch.Tensor, palette: Palette, how: str = "argmax",
-           temperature: float = TEMPERATURE) -> torch.Tensor:
-    """Return the colours of logits (N, K, H, W) as float32 RGB (N, 3, H, W) in [0, 1).
-
-    ``how`` is a key of ``DECODERS``: "argmax", the most probable colour (the lower index on a tie); "mean", the
-    expected colour under the softmax; "annealed", the expected colour under softmax(logits / temperature)
-    (Zhang et al. 2016, eq. 5). The temperature 1 gives the mean; towards 0 it gives the argmax, but averages
-    colours that tie. Raises ``ValueError`` for an unknown decoder and for a temperature that is not above 0.
-    """
-    if how not in DECODERS:
-        raise ValueError(f"unknown decoder {how!r}: choose one of {', '.join(DECODERS)}")
-    if not temperature > 0:
-        raise ValueError(f"the temperature must be above 0, not {temperature}")
-    return DECODERS[how](logits, palette, temperature)
 
 
 def keep_grey(rgb: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:

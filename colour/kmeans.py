@@ -62,7 +62,7 @@ def learn_palette(images: np.ndarray, k: int, seed: int = 0, chroma: bool = Fals
         distance = float(np.average(distances, weights=counts))
         if distance < best:
             best, centres = distance, means.cluster_centers_
-    order = np.lexsort((centres[:, 0], centres.mean(axis=1).round(4)))  # of --chroma, all are equally bright
+    order = np.lexsort((centres[:, 0], centres.mean(axis=1).round(4)))  # with --chroma, all are equally bright
     return Palette(centres[order].clip(0, 1)), best
 
 

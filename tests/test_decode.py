@@ -1,12 +1,10 @@
 """From logits to colours: the decoders, and the true grey put back."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
-from colour.decode import DECODERS, decode, keep_grey
+from colour.decode import TEMPERATURE, annealed, argmax, keep_grey, mean
 from colour.palette import Palette
 
 PALETTE = Palette(np.random.default_rng(0).random((9, 3)) * 255 / 256)
@@ -21,7 +19,7 @@ def test_argmax_is_the_most_probable_colour_and_the_lower_one_on_a_tie():
     logits[0] = 0
     logits[1, 4] = logits[1, 7] = 10
     for layout in torch.contiguous_format, torch.channels_last:
-        rgb = decode(logits.contiguous(memory_format=layout), PALETTE)
+        rgb = argmax(logits.contiguous(memory_format=layout), PALETTE, TEMPERATURE)
         assert rgb.shape == (3, 3, 8, 8) and rgb.dtype == torch.float32
         expected = PALETTE.centres[logits.numpy().argmax(axis=1)].transpose(0, 3, 1, 2)
         np.testing.assert_array_equal(rgb, expected)
@@ -32,28 +30,15 @@ def test_mean_is_the_expected_colour():
     p = np.exp(logits.double().numpy())
     p /= p.sum(axis=1, keepdims=True)
     expected = sum(p[:, k, None] * PALETTE.centres[k][None, :, None, None] for k in range(len(PALETTE)))
-    np.testing.assert_allclose(decode(logits, PALETTE, "mean"), expected, atol=1e-6)
-    np.testing.assert_allclose(decode(logits.bfloat16(), PALETTE, "mean"), expected, atol=0.01)
+    np.testing.assert_allclose(mean(logits, PALETTE, TEMPERATURE), expected, atol=1e-6)
+    np.testing.assert_allclose(mean(logits.bfloat16(), PALETTE, TEMPERATURE), expected, atol=0.01)
 
 
 def test_annealed_goes_from_the_mean_to_the_argmax():
     logits = random_logits(2)
-    mean, argmax = decode(logits, PALETTE, "mean"), decode(logits, PALETTE, "argmax")
-    torch.testing.assert_close(decode(logits, PALETTE, "annealed", 1), mean)
-    torch.testing.assert_close(decode(logits, PALETTE, "annealed"), decode(logits / 0.38, PALETTE, "mean"))
-    for temperature in (1e-7, 1e-30, 1e-45, 1e-300):
-        torch.testing.assert_close(decode(logits * 100, PALETTE, "annealed", temperature), argmax)
-
-
-@pytest.mark.parametrize("temperature", [0, -1, math.nan])
-def test_a_temperature_that_is_not_positive_is_refused(temperature):
-    with pytest.raises(ValueError, match="temperature"):
-        decode(random_logits(1), PALETTE, "annealed", temperature)
-
-
-def test_an_unknown_decoder_is_refused():
-    with pytest.raises(ValueError, match=", ".join(DECODERS)):
-        decode(random_logits(1), PALETTE, "median")
+    torch.testing.assert_close(annealed(logits, PALETTE, 1), mean(logits, PALETTE, 1))
+    torch.testing.assert_close(annealed(logits, PALETTE, 0.38), mean(logits / 0.38, PALETTE, 1))
+    torch.testing.assert_close(annealed(logits * 100, PALETTE, 1e-6), argmax(logits, PALETTE, 1))
 
 
 @pytest.mark.parametrize("spread", [0, 0.3, 1, 10])  # beyond 1: what a regression may answer

@@ -184,7 +184,7 @@ def _read_cache(cache: Path, key: bytes, files: list[File]) -> tuple[np.ndarray,
         right = (arrays["key"].tobytes() == key and statuses.shape == (len(files),)
                  and x.shape == ((statuses == USED).sum(), 3, SIDE, SIDE) and x.dtype == statuses.dtype == np.uint8)
     if not right or any(shrink(files[i].path)[0] != UNREADABLE for i in np.flatnonzero(statuses == UNREADABLE)):
-        return None  # of the unreadable ones, some may be on a drive that is back
+        return None  # what could not be read can be read now, as on a drive that is back
     return x, statuses
 
 

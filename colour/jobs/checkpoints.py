@@ -21,9 +21,9 @@ from colour.system.cli import UserError, warn
 from colour.system.files import ROOT, atomic_write, display_path, sha256
 from colour.system.untrusted import load_torch
 
-PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f64_all.pkl"  # have seen more than horses
+PHOTO_WEIGHTS = ROOT / "weights" / "unet_k3_f64_all.pkl"  # trained on all of CIFAR-10
 MAX_SIDECAR_BYTES = 1 << 25
-MAX_SIZE = 4096  # of the numbers that a sidecar states
+MAX_SIZE = 4096  # the largest number that a sidecar may state
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel and torch.compile put these before each name
 FIGURES = {"loss", "acc", "val_loss", "val_acc", "val_colour", "seconds"}  # of an epoch
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -124,7 +124,7 @@ def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> N
 
 
 def _load_sidecar(path: Path) -> dict:
-    """Read the sidecar of the weights at ``path``, {} if it has none; one that is damaged or of others is ignored."""
+    """Read the sidecar of the weights at ``path``: {} if it has none that is whole and was written for them."""
     sidecar = sidecar_path(path)
     if not sidecar.is_file():
         return {}

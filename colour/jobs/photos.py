@@ -35,7 +35,7 @@ from colour.system.files import atomic_write, display_path, locked, sha256
 
 TILE = 512  # pixels; three channels of floats for one are 3 MB
 RADIUS, EPSILON = 3, 1e-3  # of the guided filter: pixels of the network's picture, squared grey in [0, 1]
-LOCAL = 0.8  # of the chroma: a photo's mean colour is surer than where in the photo it lies
+LOCAL = 0.8  # of the chroma; the rest is the photo's mean colour, of which the network is surer
 COMPARE_WIDTH, GAP = 1600, 8  # pixels
 LONGEST = 150  # bytes of a photo's name that its results keep; file systems allow 255 for all of it
 
@@ -134,7 +134,7 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
         grey = _grey(pixels)
         rgb = keep_grey(a * grey + b, grey * 256 / 255)[0] * 255
         total = pixels[..., :3].sum(axis=-1, dtype=np.int64)
-        # Two are rounded, the third has what is left of the total; if that is -1 or 256, the first gives way.
+        # Round red and blue; green is the rest of the sum. Where that leaves a byte, red takes the difference.
         red, blue = rgb[::2].round().long().numpy()
         green = (total - red - blue).clip(0, 255)
         pixels[..., :3] = np.stack([total - green - blue, green, blue], axis=-1)

@@ -26,11 +26,8 @@ SHOWN = 10  # pictures in a strip
 @torch.no_grad()
 def colourings(network: nn.Module, task: Task, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Colour the grey of RGB pictures (N, 3, H, W) twice: as it is scored, and decoded to look like photographs."""
-    was_training = network.training
-    network.eval()
     grey = grey_of(rgb)
-    output = network(grey)
-    network.train(was_training)
+    output = network.eval()(grey)
     return task.colours(output, grey), task.photograph().colours(output, grey)
 
 

@@ -157,7 +157,7 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
 
 
 def may_begin(checkpoint: Path, overwrite: bool) -> None:
-    """Raise ``UserError`` if a file that the training would write exists, unless ``overwrite`` allows to replace it."""
+    """Raise ``UserError`` if a file that the training would write exists, unless ``overwrite`` allows replacing it."""
     files = checkpoints.files_of(checkpoint)
     existing = [file.name for file in files if file.exists()]
     if existing and not overwrite:
@@ -196,11 +196,14 @@ def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
 
 
 def report_epoch(history: list[dict], recipe: Recipe, task: Task) -> None:
+    from tqdm import tqdm
+
     record, digits = history[-1], task.digits
     accuracy = f", Val Acc: {record['val_acc']:.1%}" if "val_acc" in record else ""
-    left = time_left(record["seconds"] * (recipe.epochs - len(history)))
+    left = record["seconds"] * (recipe.epochs - len(history))
     print(f"Epoch [{len(history)}/{recipe.epochs}], Loss: {record['loss']:.{digits}f}, "
-          f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s{left}", flush=True)
+          f"Val Loss: {record['val_loss']:.{digits}f}{accuracy}, {record['seconds']:.1f} s"
+          + (f", {tqdm.format_interval(left)} left" if left else ""), flush=True)
 
 
 def draw_epoch(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, task: Task, run: Run,
@@ -294,10 +297,3 @@ def announce(network: nn.Module, train_set: PictureSet, done: int, recipe: Recip
     print(f"training a {run.architecture.model} of {parameters:,} parameters on {len(train_set):,} pictures: "
           f"epochs {done + 1} to {recipe.epochs}, {steps} batches each; it saves to {display_path(run.checkpoint)}",
           file=sys.stderr)
-
-
-def time_left(seconds: float) -> str:
-    """Return what ends the line of an epoch: nothing after the last one."""
-    if not seconds:
-        return ""
-    return f", {seconds / 60:.0f} min left" if seconds >= 90 else f", {seconds:.0f} s left"

@@ -1,15 +1,11 @@
-"""What a network must be, and the sizes that build one.
-
-A network is a class and a line in ``MODELS`` of its script. It is made with (kernel, num_filters, num_outputs) and maps
-grey (N, 1, H, W) to (N, num_outputs, H, W), for sides that are multiples of 4, or of its class attribute ``multiple``.
-The layer that runs last makes the output.
-"""
+"""Build a network, and check that it is what ``MODELS`` in colourization.py says of each."""
 
 import math
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from colour.pixels import grey_of
 from colour.system.cli import UserError, brief, out_of_memory
@@ -55,7 +51,7 @@ def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Modul
     layers = {layer: place for place, layer in network.named_modules()
               if any(one.ndim == 4 for one in layer.parameters(recurse=False))}
     ran, was_training = [], network.training
-    hooks = [layer.register_forward_pre_hook(lambda layer, _: ran.append(layer)) for layer in layers]
+    hook = register_module_forward_pre_hook(lambda layer, _: ran.append(layer) if layer in layers else None)
     network.eval()
     try:
         output = network(pictures)
@@ -69,8 +65,7 @@ def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Modul
                         "its layers, or give the class the attribute `multiple` that the sides must be") from error
     finally:
         network.train(was_training)
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
     expected = (2, num_outputs or len(ran[-1].weight), side, side)
     found = tuple(output.shape) if torch.is_tensor(output) else type(output).__name__
     if found != expected:

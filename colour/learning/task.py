@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from colour.decode import TEMPERATURE, decode, keep_grey, most_probable
+from colour.decode import DECODERS, TEMPERATURE, keep_grey, most_probable
 from colour.palette import Palette
 from colour.system.cli import UserError
 
@@ -79,7 +79,7 @@ class Classification(_Decoded):
         return most_probable(output)
 
     def decoded(self, output: torch.Tensor) -> torch.Tensor:
-        return decode(output, self.palette, self.decoding.decoder, self.decoding.temperature)
+        return DECODERS[self.decoding.decoder](output, self.palette, self.decoding.temperature)
 
     def summary(self, figures: dict[str, float]) -> str:
         return f"Val Loss: {figures['loss']:.4f}, Val Acc: {figures['acc']:.1%}"

@@ -132,10 +132,10 @@ def train(network: nn.Module, train_set: PictureSet, valid_set: PictureSet, reci
     step = make_step(network, recipe, task)
     for epoch in range(len(history), recipe.epochs):
         start = time.perf_counter()
-        shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # it is cut to 32 bits
+        shuffle = torch.Generator(device).manual_seed(100_003 * recipe.seed + epoch)  # which uses 32 bits of it
         network.train()
         batches = minibatches(train_set, recipe.batch_size, shuffle, recipe.augment)
-        batches = itertools.islice(batches, done, None)  # draws the first ones, too: the others get the same numbers
+        batches = itertools.islice(batches, done, None)  # those before are drawn, too: the random numbers go on
         for rgb, labels in progress(batches, steps - done):
             loss, guess = step(rgb, labels)
             optimizer.step()

@@ -30,7 +30,7 @@ def pick_device(gpu: bool) -> torch.device:
         torch.set_num_threads(free_threads())
         return torch.device("cpu")
     if torch.cuda.is_available():
-        torch.backends.cudnn.allow_tf32 = False  # float32 is to mean it: TF32 rounds inputs to 11 bits
+        torch.backends.cudnn.allow_tf32 = False  # fp32 means all 24 bits: TF32 rounds inputs to 11
         torch.backends.cudnn.deterministic = True  # so that a stopped training resumes exactly
         return torchrun.own_gpu()
     if torch.backends.mps.is_available():

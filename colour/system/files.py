@@ -50,7 +50,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.errno:
-            error.filename = str(path)  # of a full disk the system names no file, else the temporary one
+            error.filename = str(path)  # the system names the temporary file, or none if the disk is full
         raise
 
 

@@ -68,7 +68,7 @@ def processes(device: torch.device) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
         distributed.destroy_process_group()
-    if rank():  # PyTorch sometimes aborts such a process at its end, upon which torchrun stops the first one, too
+    if rank():  # PyTorch sometimes aborts such a process at its end, and then torchrun stops the first one, too
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

@@ -20,7 +20,7 @@ import numpy as np
 from colour.system.cli import UserError, brief, out_of_memory, show_traceback
 
 MAX_TORCH_BYTES = 1 << 30  # the largest network here takes a few megabytes
-MAX_PICKLE_BYTES = 1 << 23  # of all that is no tensor, which takes Python a second a megabyte; an epoch takes 100 bytes
+MAX_PICKLE_BYTES = 1 << 23  # of all but the tensors: Python takes a second a megabyte; an epoch has 100 bytes
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def parsing(wrong: str, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def skipping_damage() -> Iterator[None]:
-    """Leave the block, in which a parser reads what can be done without, if it raises anything.
+    """Skip the rest of the block if it raises anything, for parts of a file that are not needed.
 
     COLOUR_TRACEBACK=1 shows what it raised.
     """
@@ -214,6 +214,6 @@ def _check_zip(data: bytes) -> None:
         if any(record.is_dir() or record.external_attr & 0x10 for record in records):  # 0x10 is MS-DOS's mark
             raise ValueError("a record is a folder")
         if len({record.filename.lower() for record in records}) < len(records):
-            raise ValueError("a name stands there twice")
+            raise ValueError("two records have one name")
         if damaged := archive.testzip():
             raise ValueError(f"{damaged} has a wrong checksum")

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from colour.decode import decode, keep_grey
+from colour.decode import DECODERS, annealed, keep_grey
 from colour.learning.task import Classification, Decoding, Regression
 from colour.palette import Palette
 from colour.system.cli import UserError
@@ -50,10 +50,10 @@ def test_the_guess_is_the_largest_output():
     assert Regression().guess(output) is None
 
 
-@pytest.mark.parametrize("decoder", ["argmax", "mean", "annealed"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_colours_are_decoded_as_asked(decoder):
     output, grey = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
-    rgb = decode(output, PALETTE, decoder, 0.5)
+    rgb = DECODERS[decoder](output, PALETTE, 0.5)
     assert torch.equal(Classification(PALETTE, Decoding(decoder, 0.5)).colours(output, grey), rgb)
     kept = Classification(PALETTE, Decoding(decoder, 0.5, True)).colours(output, grey)
     assert torch.equal(kept, keep_grey(rgb, grey)) and not torch.equal(kept, rgb)
@@ -69,7 +69,7 @@ def test_colours_of_regression_stay_in_range():
 def test_a_photograph_has_mixed_colours_and_the_grey_of_the_input():
     output, grey = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
     task = Classification(PALETTE, Decoding("argmax", 0.5))
-    expected = keep_grey(decode(output, PALETTE, "annealed", 0.5), grey)
+    expected = keep_grey(annealed(output, PALETTE, 0.5), grey)
     assert torch.equal(task.photograph().colours(output, grey), expected)
     assert torch.equal(Regression().photograph().colours(output, grey), keep_grey(output.clamp(0, 1), grey))
 

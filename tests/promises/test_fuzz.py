@@ -163,10 +163,6 @@ def batch_reader(length, labels):
 read_cifar, read_imagenet = batch_reader(2, range(10)), batch_reader(None, range(1, 1001))
 
 
-def read_horses(folder, content):
-    return b"".join(array.tobytes() for array in cifar10.load_horses(written(folder, "horses.npz", content)))
-
-
 def read_cached(folder, content):
     """Read pictures through a damaged cache: that is not an error, they are read again and are the same."""
     file, = picture_folder.cache_folder().iterdir()
@@ -256,7 +252,6 @@ FORMATS = {
     "CIFAR-10": Format(read_cifar, lambda _: [pickle2(PIXELS, [3, 7])] + [
         pickle.dumps({"data": PIXELS, "labels": [3, 7]}, protocol) for protocol in (0, 2, 4, 5)]),
     "ImageNet32": Format(read_imagenet, lambda _: [imagenet_batch()]),
-    "horses": Format(read_horses, lambda _: [npz(x_train=PIXELS, x_test=PIXELS)], inside=True),
     "cache": Format(read_cached, cache, True, True),
     "picture": Format(read_picture, small_pictures),
 }
@@ -266,7 +261,6 @@ FORMATS = {
 def surroundings(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(cifar10, "BATCH_LENGTH", 2)
-    monkeypatch.setattr(cifar10, "HORSES_SHA256", dict.fromkeys(cifar10.HORSES_SHA256, "0"))
 
 
 CLAIMS = [number.to_bytes(size, order) for size in (2, 4, 8) for order in ("little", "big")
@@ -288,7 +282,7 @@ def test_damaged_files(name, tmp_path):
     read, samples, checked, inside = FORMATS[name]
     samples = samples(tmp_path)
     whole = [outcome(read, tmp_path, sample) for sample in samples]
-    assert None not in whole or name == "horses"
+    assert None not in whole
     rng = random.Random(f"{name} {SEED}")
     refused = 0
     for i in range(max(1, CASES // len(FORMATS))):
@@ -379,8 +373,6 @@ ATTACKS = {  # how it is read, the file, and the most bytes that Python may take
     "bytes swapped beyond it": (read_weights, lambda: claiming(b"M\xe8\x03", b"big", a__pad=bytes(9999)), 1 << 20),
     "weights that unpack to 64 MB": (read_weights, weights_bomb, 1 << 20),
     "a terabyte in weights": (read_weights, lambda: old_weights(PROGRAM_OF_A_TERABYTE), 1 << 20),
-    "horses that unpack to 128 MB": (read_horses, lambda: bomb("x_train", "x_test"), 4 << 20),
-    "horses of terabytes": (read_horses, lambda: terabytes("x_train", "x_test"), 1 << 20),
     "a texture of 49 megapixels": (read_picture, texture, 1 << 20),
     "an icon of 64 megapixels": (read_picture, lambda: png_in_icon(8000), 4 << 20),
 }
@@ -404,7 +396,7 @@ def test_attacks_are_refused(attack, tmp_path):
 def test_cache_bomb_is_made_again(make, tmp_path):
     cache(tmp_path)
     whole = b"".join(x.tobytes() for x in picture_folder.load_pictures(tmp_path / "pictures"))
-    content = make("key", "fates", "x")
+    content = make("key", "statuses", "x")
     tracemalloc.start()
     try:
         assert outcome(read_cached, tmp_path, content) == whole
