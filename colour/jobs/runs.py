@@ -98,26 +98,22 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
     Raises ``UserError`` before any work if the checkpoint exists and ``run`` neither resumes nor overwrites it, if
     the training to resume was another one, or if a folder cannot be written to.
     """
-    device = train_set.images.device
+    chief = torchrun.rank() == 0  # of several processes, the one that prints and writes
     with ExitStack() as cleanup:
-        cleanup.enter_context(torchrun.processes(device))
+        cleanup.enter_context(torchrun.processes(train_set.images.device))
         torchrun.from_rank_zero(lambda: cleanup.enter_context(training_lock(run.checkpoint)))
-        start, recipe = torchrun.from_rank_zero(lambda: begin(network, recipe, task, run, train_set))
+        state, recipe = torchrun.from_rank_zero(lambda: begin(network, recipe, task, run, train_set))
         # Several processes would have to agree on where to stop: so they stop at once and lose the unfinished epoch.
         stop = (lambda: 0) if torchrun.launched() else cleanup.enter_context(requests_to_stop())
-        state, history = start, start["history"] if start else []
-        if torchrun.rank() == 0 and len(history) >= recipe.epochs:
-            fixed = SCHEDULES[recipe.schedule].needs_epochs
-            remedy = "start from its weights with --init, as its schedule ends there" if fixed else "raise --epochs"
-            print(f"{run.checkpoint} has already trained for {len(history)} epochs: to train longer, {remedy}",
-                  file=sys.stderr)
-        elif torchrun.rank() == 0:
+        history = state["history"] if state else []
+        if chief:
             announce(network, train_set, len(history), recipe, run)
         try:
-            bar = partial(progress, desc="epoch", unit="batch", disable=torchrun.rank() > 0 or None)
-            for state in train(network, train_set, valid_set, recipe, task, start, stop, bar):
+            bar = partial(progress, desc="epoch", unit="batch", disable=None if chief else True)
+            training = train(network, train_set, valid_set, recipe, task, state, stop, bar)
+            for state in training:
                 history = state["history"]
-                if torchrun.rank() == 0:
+                if chief:
                     save(state, recipe, task, run)
                     if not state["done"]:  # else it is interrupted
                         report_epoch(history, recipe, task)
@@ -130,7 +126,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
     if stop():
         where = f"in epoch {len(history) + 1}" if state["done"] else f"after epoch {len(history)}"
         raise KeyboardInterrupt(f"interrupted {where}, and saved: {run.how_to_resume}", stop())
-    if torchrun.rank() == 0:
+    if chief:
         draw_curve(history, task, run)
 
 
@@ -193,6 +189,20 @@ def save(state: dict, recipe: Recipe, task: Task, run: Run) -> None:
             **identity, "palette": task.palette and task.palette.name, "command": run.command,
             "epochs": len(history), "validation": validation, "history": history})
     checkpoints.save_state(run.checkpoint, {**state, "run": identity})
+
+
+def announce(network: nn.Module, train_set: PictureSet, done: int, recipe: Recipe, run: Run) -> None:
+    """Say on standard error what begins after ``done`` epochs, or that nothing does."""
+    if done >= recipe.epochs:
+        fixed = SCHEDULES[recipe.schedule].needs_epochs
+        remedy = "start from its weights with --init, as its schedule ends there" if fixed else "raise --epochs"
+        print(f"{run.checkpoint} has already trained for {done} epochs: to train longer, {remedy}", file=sys.stderr)
+        return
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    steps = math.ceil(len(train_set) / recipe.batch_size)
+    print(f"training a {run.architecture.model} of {parameters:,} parameters on {len(train_set):,} pictures: "
+          f"epochs {done + 1} to {recipe.epochs}, {steps} batches each; it saves to {display_path(run.checkpoint)}",
+          file=sys.stderr)
 
 
 def report_epoch(history: list[dict], recipe: Recipe, task: Task) -> None:
@@ -288,12 +298,3 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
         yield lambda: caught[0] if caught else 0
     finally:
         restore()
-
-
-def announce(network: nn.Module, train_set: PictureSet, done: int, recipe: Recipe, run: Run) -> None:
-    """Say on standard error what begins after ``done`` epochs."""
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    steps = math.ceil(len(train_set) / recipe.batch_size)
-    print(f"training a {run.architecture.model} of {parameters:,} parameters on {len(train_set):,} pictures: "
-          f"epochs {done + 1} to {recipe.epochs}, {steps} batches each; it saves to {display_path(run.checkpoint)}",
-          file=sys.stderr)
