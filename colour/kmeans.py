@@ -31,11 +31,9 @@ STARTS = 4  # k-means ends in a local optimum: take the best of so many, by mean
 def learn_palette(images: np.ndarray, k: int, seed: int = 0, chroma: bool = False) -> tuple[Palette, float]:
     """Cluster the pixels of ``images``, uint8 (N, 3, H, W), into ``k`` colours.
 
-    With ``chroma``, every pixel is first shifted to the grey 1/2, and so all centres have it: then the nearest centre
-    in RGB is the one whose chroma (deviation from grey) is nearest, however bright the pixel is.
-
-    Returns the palette, sorted from dark to bright and then by red, and the mean distance of a pixel to its nearest
-    centre (RGB in [0, 1)). Raises ``UserError`` if the images have fewer than ``k`` colours.
+    With ``chroma``, every pixel is first shifted to the grey 1/2. Returns the palette, sorted from dark to bright and
+    then by red, and the mean distance of a pixel to its nearest centre (RGB in [0, 1)). Raises ``UserError`` if the
+    images have fewer than ``k`` colours.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits

@@ -45,14 +45,10 @@ class Scores:
     def result(self) -> dict[str, float]:
         """Return the figures of everything that was added (at least one picture), in all processes.
 
-        - ``acc`` in [0, 1], where pixels were classified: the share of pixels with the right label.
-        - ``psnr``: of the pictures as they are, in dB. It mixes brightness and colour.
-        - ``colour``: the PSNR of the pictures after ``keep_grey``. The input tells how bright a pixel is; this
-          measures the rest.
-        - ``colourfulness``, ``true_colourfulness``: means over pictures.
-
-        PSNR is -10 log10 of the mean squared error over all pixels and channels: the peak is 1, that is 256 / 256.
-        It is at most 100, also where there is no error, because JSON has no infinity.
+        ``acc`` in [0, 1] is the share of right labels, where pixels were classified. ``psnr`` is that of the pictures as
+        they are, ``colour`` that after ``keep_grey``: the input tells how bright a pixel is, this measures the rest.
+        Both are in dB, -10 log10 of the mean squared error over all pixels and channels, and at most 100, because JSON
+        has no infinity. ``colourfulness`` and ``true_colourfulness`` are means over pictures.
         """
         sums = dict(zip(self.sums, torchrun.total(self.sums.values())))
         return {**({"acc": sums["hits"] / sums["labelled"]} if "labelled" in sums else {}),
