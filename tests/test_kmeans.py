@@ -56,6 +56,14 @@ def test_objective_of_plain_kmeans(horses, one_thread):
     assert distance <= plain_distance * 1.02
 
 
+def test_the_best_of_several_starts_is_taken(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), np.uint8)
+    _, best = kmeans.learn_palette(images, 8)
+    monkeypatch.setattr(kmeans, "STARTS", 1)
+    first, *others = (kmeans.learn_palette(images, 8, seed)[1] for seed in range(4))
+    assert best == min(others) < min(first, others[-1])
+
+
 def test_same_seed_same_palette(horses, one_thread):
     images = horses[:20]
     first, distance = kmeans.learn_palette(images, 8, seed=3)
