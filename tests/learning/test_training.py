@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from colour.learning.augment import NAMES
+from colour.learning.optimizers import OPTIMIZERS
 from colour.learning.pictures import PictureSet, load_sets, minibatches
 from colour.learning.task import Classification, Decoding, Regression
 from colour.learning.training import Recipe, Tally, evaluate, train
@@ -249,6 +250,16 @@ def test_adam_is_adam(few_horses):
     with torch.no_grad():
         assert torch.allclose(network.train()(grey), reference(grey), atol=1e-3)
         assert not torch.allclose(new_network().train()(grey), reference(grey), atol=1e-2)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weight_decay_shrinks_the_weights(optimizer):
+    network = new_network()
+    before = network.finalconv.weight.clone()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    OPTIMIZERS[optimizer](network, learn_rate=0.1, weight_decay=0.5).step()
+    assert torch.allclose(network.finalconv.weight, 0.95 * before)
 
 
 def test_bfloat16_learns_what_float32_learns(few_horses):
