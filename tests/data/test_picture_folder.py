@@ -309,6 +309,11 @@ def test_too_few_pictures(tmp_path, make, reason):
     assert str(folder) in one_line(error)
 
 
+def test_twelve_pictures_are_enough(tmp_path):
+    name_pictures(tmp_path, 12)
+    assert [len(x) for x in load_data.load_category("horse", tmp_path)] == [11, 1]
+
+
 def test_unreadable_pictures_are_tried_again(folder, monkeypatch, capsys):
     """A drive that is back, or a new permission, changes no date."""
     original = image_file.read
