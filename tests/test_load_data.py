@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import load_data
-from colour.data.cifar10 import CATEGORIES, HORSES
+from colour.data.cifar10 import CATEGORIES, HORSES, load_horses
+from colour.jobs import plots
 from colour.system.files import ROOT
 from tests.cifar import SMALL
 
@@ -23,6 +25,9 @@ def test_main_horses(capsys, tmp_path):
     assert printed.out.splitlines()[-1].endswith(str(tmp_path / "test_pictures.png")) and printed.err == ""
     with Image.open(tmp_path / "test_pictures.png") as picture:  # 50 rows of 20
         assert picture.height > 50 * 64 and picture.width > 20 * 64
+        left, top = plots.MARGIN, plots.MARGIN + plots.GAP + 2 * plots.LINE  # of number 0
+        first = np.asarray(picture)[top:top + 64:2, left:left + 64:2]
+    assert np.array_equal(first, load_horses()[1][0].transpose(1, 2, 0))
 
 
 def test_main_all(small, capsys, tmp_path):
