@@ -23,6 +23,14 @@ def test_atomic_write(tmp_path):
     assert path.read_bytes() == b"complete" and os.listdir(path.parent) == ["file.txt"]
 
 
+def test_a_file_is_on_the_disk_before_it_appears(tmp_path, monkeypatch):
+    there, synced = tmp_path / "file", []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((os.fstat(number).st_size, there.exists())))
+    with atomic_write(there) as file:
+        file.write(b"complete")
+    assert synced == [(8, False)]
+
+
 def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path):
     (tmp_path / "folder").mkdir()
     file, link = tmp_path / "folder" / "file", tmp_path / "link"
