@@ -221,6 +221,7 @@ def test_one_line():
     assert one_line("größe  \U0001f40e.jpg") == "größe  \U0001f40e.jpg"
     assert one_line("a\n\x1b[31m\udcff") == r"a\n\x1b[31m\udcff"
     assert brief(ValueError("several\n  lines")) == "several lines" and brief(ValueError()) == "ValueError"
+    assert brief(ValueError("x" * 201)) == "x" * 200
 
 
 def test_streams_are_put_back(capsys):
