@@ -66,6 +66,15 @@ def test_threads_take_the_cpus_that_are_idle(threads, quota, busy, asked, expect
         assert torch.get_num_threads() == expected
 
 
+def test_a_gpu_computes_exactly_and_the_same_each_time(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices.torchrun, "own_gpu", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    assert devices.pick_device(gpu=True).type == "cuda"
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.allow_tf32
+
+
 def test_threads_are_put_back():
     before = torch.get_num_threads()
     with pytest.raises(ValueError), devices.threads(before + 1):
