@@ -499,6 +499,15 @@ def test_large_pictures_are_refused(width, height, tmp_path):
         image_file.read(tmp_path / "a.png")
 
 
+def test_a_picture_of_the_largest_size_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 64)
+    for width in 8, 9:
+        Image.new("RGB", (width, 8)).save(tmp_path / f"{width}.png")
+    assert image_file.read(tmp_path / "8.png").size == (8, 8)
+    with pytest.raises(UserError, match="reduce it first"):
+        image_file.read(tmp_path / "9.png")
+
+
 def test_nearly_grey_has_no_colour():
     pixels = samples(1).repeat(4, axis=2).astype(np.uint8) // 2
     pixels[..., 3] = 255  # alpha is no colour

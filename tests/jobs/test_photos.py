@@ -255,6 +255,12 @@ def test_an_input_is_never_overwritten(tmp_path, run):
                            "b_UNet.png", "b-2_UNet.png", "b-2_UNet_compare.png"}
 
 
+def test_a_photo_that_is_named_twice_is_coloured_once(tmp_path, monkeypatch):
+    picture(RGB).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert [str(path) for path in photos.find_photos(["a.png", tmp_path, "./a.png"])] == ["a.png"]
+
+
 def test_a_folder_is_searched_for_pictures_only(tmp_path, run):
     picture(RGB).save(tmp_path / "a.PNG")
     for name in ("notes.txt", "film.mpg", ".hidden.png", ".thumbnails/a.png", "x.png/b.jpg"):
