@@ -92,6 +92,12 @@ def test_folder_or_its_parent(small, monkeypatch):
     assert_is(cifar10.load_cifar10(), images, labels)
 
 
+def test_the_folder_with_the_most_batches_is_taken(small):
+    folder, images, labels = small
+    shutil.copy(folder / "test_batch", folder.parent)
+    assert_is(cifar10.load_cifar10(folder.parent), images, labels)
+
+
 @pytest.mark.parametrize("key", [str, str.encode])
 def test_batches_that_python3_wrote(small, key):
     folder, images, labels = small
@@ -312,6 +318,12 @@ def test_first_use_downloads(server, archive, target, capsys):
     printed = capsys.readouterr()
     assert "an hour" in printed.err and "resume" in printed.err and "100%" in printed.err
     assert printed.out == ""
+
+
+def test_data_by_another_path_is_the_same_folder(target, monkeypatch):
+    target.parent.mkdir()
+    monkeypatch.chdir(target.parent)
+    assert cifar10.locate(".") == Path(ARCHIVE)
 
 
 def test_data_folder_is_made(server, archive, tmp_path, monkeypatch):

@@ -49,6 +49,14 @@ def test_all_categories(small):
     assert np.array_equal(x_train, images[:-SMALL]) and np.array_equal(x_test, images[-SMALL:])
 
 
+@pytest.mark.parametrize("train, test", [(0, 2), (2, 0)])
+def test_pictures_to_train_on_and_to_test_with(tmp_path, train, test):
+    x_train, x_test = (np.zeros((n, 3, 32, 32), np.uint8) for n in (train, test))
+    one = datasets.PICTURES._replace(load=lambda place: of_one_label(x_train, x_test))
+    with pytest.raises(UserError, match="has no pictures to train on or to test with"):
+        datasets.Choice(one, tmp_path, None).load()
+
+
 # What lies in a folder
 
 
