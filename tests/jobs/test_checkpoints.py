@@ -271,6 +271,10 @@ def test_a_message_is_about_the_network_that_was_asked_for(with_sidecar, file, r
                     "CNN") in refused_untouched(main, job, "--checkpoint", file, *flags)
 
 
+def test_a_training_does_not_save_to_shipped_weights():
+    assert checkpoints.new_weights(Architecture("UNet", 3, 32, 24)) == ROOT / "outputs" / "unet_k3_f32.pkl"
+
+
 def test_two_files_never_share_a_sidecar_or_a_state():
     assert checkpoints.sidecar_path("a/net.pkl") == Path("a/net.json")
     assert checkpoints.state_path("a/net.pkl") == Path("a/net.state.pt")
