@@ -825,10 +825,11 @@ def test_worst_submission_takes_few_lines(sandbox, tmp_path):
     assert len(marked["notes"]) == 30 and len(report.table(marked)) <= 30
 
 
-def test_spreadsheet_computes_no_name():
-    marked = {"submission": "=1+1", "points": 0, "of": 6, "parts": {"B": [0, 2]},
+@pytest.mark.parametrize("name", ["=1+1", "-1", "+1", "@SUM(1)"])
+def test_spreadsheet_computes_no_name(name):
+    marked = {"submission": name, "points": 0, "of": 6, "parts": {"B": [0, 2]},
               **dict.fromkeys(["checks", "about", "notes"], [])}
-    assert report.csv_text([marked]).splitlines()[1].startswith("'=1+1,0,0,6")
+    assert report.csv_text([marked]).splitlines()[1].startswith(f"'{name},0,0,6")
 
 
 def trap(folder, name, source=RIGHT):
