@@ -34,3 +34,7 @@ def test_regression_trains_and_is_scored(run, short, tmp_path):
     mse = json.loads(weights.with_suffix(".json").read_text())["validation"]["loss"]
     assert status == 0 and f"Val Loss (mean squared error): {mse:.6f}" in out
     assert (tmp_path / "out" / f"eval_{tmp_path.name}_r.png").exists()
+    for flags in [], ["--keep_grey"]:  # then there is no error but that of colour
+        run(colour_regression.main, "--checkpoint", weights, *short, *flags, "--metrics", tmp_path / "m.json")
+        figures = json.loads((tmp_path / "m.json").read_text())["r"]
+        assert (abs(figures["psnr"] - figures["colour"]) < 1e-3) == bool(flags)
