@@ -318,6 +318,21 @@ def test_bad_palettes(what, tmp_path):
     assert "not a palette" in one_line(error) or what == "too large"
 
 
+def test_a_file_of_any_size_takes_no_memory(tmp_path):
+    import tracemalloc
+
+    file = tmp_path / "large.npy"
+    file.write_bytes(plain_npy(CENTRES))
+    os.truncate(file, 64 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="not a palette"):
+            Palette.load(file)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("what", ["a web page", "a folder", "missing"])
 def test_bad_palette_of_a_command(what, tmp_path, refused):
     file = tmp_path / "bad.npy"
