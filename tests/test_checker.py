@@ -773,14 +773,16 @@ def checker(*arguments):
 
 
 def test_command_prints_a_table_and_writes_the_points(tmp_path):
-    source = changed(LOSES["a filter from weight.data"][0]) + "\n# x.cuda(async=True)\n"
+    edits = [edit for name in ("a filter from weight.data", "a DilatedUNet that is a UNet") for edit in LOSES[name][0]]
+    source = changed(edits) + "\n# x.cuda(async=True)\n"
     (tmp_path / "wrong.py").write_text(source)
     done = checker("tests/assignment", "--submission", tmp_path, "--csv", tmp_path / "points.csv",
                    "--points", tmp_path / "new" / "points.json", "--gradescope", tmp_path / "results.json")
     assert done.returncode == 1
     said = "in MyDilatedConv2d(2, 4, 3, 1) and MyDilatedConv2d(2, 4, 3, 3), no gradient reaches self.weight"
     assert f"\nG  gradients        0.0 of 0.4   {said}\n" in done.stdout
-    assert "\nD  network           (shown)\n" in done.stdout
+    assert "\nD  network           (shown)    in DilatedUNet(3, 32, 24), rfconv.0 is not" in done.stdout
+    assert " 1 failed, " in done.stdout
     assert "5.6 of 6.0 points: B 2.0 of 2.0, C 3.0 of 3.0, G 0.6 of 1.0\nwrong.py is marked: " in done.stdout
     assert "\noutdated, line" in done.stdout and done.stdout.count("\n") <= 40 and done.stderr == ""
     points = json.loads((tmp_path / "new" / "points.json").read_text())
@@ -791,11 +793,13 @@ def test_command_prints_a_table_and_writes_the_points(tmp_path):
                                    "expected": rows["G-gradients"]["expected"], "found": said}
     row, = csv.DictReader((tmp_path / "points.csv").open())
     assert row == {"submission": str(tmp_path / "wrong.py"), "B": "2.0", "C": "3.0", "G": "0.6", "points": "5.6",
-                   "of": "6.0", "lost": f"G-gradients: {said}",
+                   "of": "6.0", "lost": f"D-network: in DilatedUNet(3, 32, 24), rfconv.0 is not MyDilatedConv2d; "
+                                        f"G-gradients: {said}",
                    "notes": "wrong.py is marked: there is no colourization.py"}
     marked = json.loads((tmp_path / "results.json").read_text())
     assert marked["score"] == pytest.approx(sum(test["score"] for test in marked["tests"])) == 5.6
     assert sum(test["max_score"] for test in marked["tests"]) == pytest.approx(6)
+    assert [test["name"] for test in marked["tests"] if test["status"] == "failed"] == ["G-gradients"]
 
 
 def test_verdicts_come_from_other_processes_too(tmp_path):
