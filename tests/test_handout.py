@@ -69,6 +69,11 @@ LEAKS = {  # a file, what is added to it, and what is found
     "weights/cnn_k3_f32.json": ("0.863521 1.86352", None)}
 
 
+def test_every_number_of_weights_is_an_answer():
+    numbers = "86,352", "86784", "111,912", "112,344", "12,112,344", "112,3440"
+    assert [bool(handout.answers(f"It has {number} weights.")) for number in numbers] == [True] * 4 + [False] * 2
+
+
 def test_leaks_are_found(made, tmp_path):
     _, taken = handout.blanked((ROOT / "colourization.py").read_text())
     shutil.copytree(made, tmp_path / "copy", ignore=shutil.ignore_patterns("*.pkl", "*.npz"))
