@@ -340,4 +340,5 @@ def test_bad_palette_of_a_command(what, tmp_path, refused):
         file.mkdir()
     elif what == "a web page":
         file.write_bytes(BAD["web page"])
-    assert str(file) in refused(colourization.main, "--valid", "-c", file, "--outdir", tmp_path / "out")
+    error = refused(colourization.main, "--valid", "-c", file, "--outdir", tmp_path / "out")
+    assert str(file) in error and "with --colours" in error

@@ -55,6 +55,17 @@ def test_nothing_is_executed(tmp_path, key):
         assert not (tmp_path / "owned").exists()
 
 
+def test_a_file_that_cannot_be_read_is_found(tmp_path, monkeypatch):
+    """Reading it says why."""
+    def fail(*_):
+        raise PermissionError
+
+    (tmp_path / "batch").touch()
+    assert batch_files.find_batches(tmp_path, ["batch"]) == []
+    monkeypatch.setattr(batch_files, "open", fail, raising=False)
+    assert batch_files.find_batches(tmp_path, ["batch"]) == [tmp_path / "batch"]
+
+
 @pytest.mark.parametrize("name", ["batch", "damaged"])
 def test_nearest_batches_come_first(tmp_path, name):
     """Files that lie too deep or in hidden folders are not found."""

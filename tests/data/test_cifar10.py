@@ -92,6 +92,12 @@ def test_folder_or_its_parent(small, monkeypatch):
     assert_is(cifar10.load_cifar10(), images, labels)
 
 
+def test_a_batch_of_terabytes_takes_no_memory(small):
+    os.truncate(small[0] / "test_batch", 8 << 40)
+    with pytest.raises(UserError, match="larger than 64 MB"):
+        cifar10.load_cifar10(small[0])
+
+
 def test_the_folder_with_the_most_batches_is_taken(small):
     folder, images, labels = small
     shutil.copy(folder / "test_batch", folder.parent)
