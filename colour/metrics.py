@@ -45,8 +45,8 @@ class Scores:
     def result(self) -> dict[str, float]:
         """Return the figures of everything that was added (at least one picture), in all processes.
 
-        ``acc`` in [0, 1] is the share of right labels, where pixels were classified. ``psnr`` is that of the pictures as
-        they are, ``colour`` that after ``keep_grey``: the input tells how bright a pixel is, this measures the rest.
+        ``acc`` in [0, 1] is the share of right labels, where pixels were classified. ``psnr`` is that of the pictures
+        as they are, ``colour`` that after ``keep_grey``: the input tells how bright a pixel is, this measures the rest.
         Both are in dB, -10 log10 of the mean squared error over all pixels and channels, and at most 100, because JSON
         has no infinity. ``colourfulness`` and ``true_colourfulness`` are means over pictures.
         """

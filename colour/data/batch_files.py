@@ -69,7 +69,7 @@ def _read_batch(path: Path, batches: Batches) -> Labelled:
             batch = load_numpy_pickle(file)
         batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
         x, y = batch["data"], np.fromiter(map(operator.index, batch["labels"]), np.int64)
-        if x.shape != (batches.length or len(x), 3 * 32 * 32) or x.dtype != np.uint8 or not len(x):
+        if x.shape != (batches.length or len(x), 3 * 32 * 32) or x.dtype != np.uint8:
             raise ValueError(f"its data is {x.dtype} {x.shape}")
         first, last = batches.labels[0], batches.labels[-1]
         if y.shape != (len(x),) or y.min() < first or y.max() > last:

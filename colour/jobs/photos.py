@@ -126,7 +126,7 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
     maps = [Image.fromarray(values) for values in coefficients.reshape(6, h, w)]
     for top, left in product(range(0, height, TILE), range(0, width, TILE)):
         right, bottom = min(left + TILE, width), min(top + TILE, height)
-        box = (left * w / width, top * h / height, min(right * w / width, w), min(bottom * h / height, h))
+        box = (left * w / width, top * h / height, right * w / width, bottom * h / height)
         size = (right - left, bottom - top)
         a, b = (torch.from_numpy(np.stack([values.resize(size, Image.Resampling.BILINEAR, box) for values in three]))
                 for three in (maps[:3], maps[3:]))

@@ -3,11 +3,9 @@
 What is right stands in ``checks`` alone, which the process of a submission does not import.
 """
 
-import _thread
 import base64
 import functools
 import inspect
-import threading
 
 import numpy as np
 import torch
@@ -296,7 +294,7 @@ def predictions(module, network, sizes, weights, grey):
 
 
 class Dilations(TorchDispatchMode):
-    """Refuses and notes operations of the library that dilate, be they called in a thread of the submission's own."""
+    """Refuses and notes operations of the library that dilate. Their gradients do, too, in whatever thread they ran."""
 
     seen = []
 
@@ -306,24 +304,6 @@ class Dilations(TorchDispatchMode):
             self.seen.append(operation.name())
             raise Wrong("the library's dilation")
         return operation(*args, **kwargs or {})
-
-
-def watch_threads() -> None:
-    """Have threads, in which a mode would not be known otherwise, start within it as long as it is on."""
-    def watched(start):
-        @functools.wraps(start)
-        def run(function, *args, **kwargs):
-            @functools.wraps(function)
-            def inner(*args, **kwargs):
-                with Dilations():
-                    return function(*args, **kwargs)
-            return start(inner, *args, **kwargs)
-        return run
-
-    for module in _thread, threading:
-        for name in vars(module).keys() & {f"{prefix}start_{what}" for prefix in ("", "_") for what in (
-                "new", "new_thread", "joinable_thread")}:
-            setattr(module, name, watched(getattr(module, name)))
 
 
 def make_convolution(module, name, block, in_channels, out_channels, kernel, dilation):

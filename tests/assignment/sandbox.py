@@ -79,7 +79,7 @@ class Sandbox:
             except Failure as failure:  # it ended the worker: look no further
                 return seen | {look: failure for group in groups for look in group}, notes
             left = [group for group in groups if not group.keys() <= answers.keys()]
-            for group in left if None in answers else left[:1]:
+            for group in left:
                 answers = dict.fromkeys(group, answers.get(None, failure)) | answers
             seen |= answers
             groups = left[1:] if None not in answers else []

@@ -476,9 +476,12 @@ def test_the_comparison_shows_grey_first_and_the_original_last(tmp_path, run):
     assert (sheet[:, 98:] == RGB).all()
 
 
-@pytest.mark.parametrize("flags, decoder", [((), "annealed"), (("--decode", "argmax"), "argmax")])
-def test_photos_are_annealed_unless_told_otherwise(flags, decoder, monkeypatch, tmp_path):
-    tasks = []
-    monkeypatch.setattr(photos, "colour_files", lambda files, network, task, **_: tasks.append(task))
+@pytest.mark.parametrize("flags, decoder, temperature, size", [
+    ((), "annealed", 0.7, 32),
+    (("--decode", "argmax", "--temperature", "0.5", "--size", "64", "--keep_grey"), "argmax", 0.5, 64)])
+def test_photos_are_annealed_unless_told_otherwise(flags, decoder, temperature, size, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(photos, "colour_files", lambda files, network, task, size, **_: seen.extend([task, size]))
     colourization.main(["--image", "photo.jpg", "--outdir", str(tmp_path), *flags])
-    assert tasks[0].decoding.decoder == decoder
+    assert (seen[0].decoding.decoder, seen[0].decoding.temperature, seen[1]) == (decoder, temperature, size)
+    assert seen[0].decoding.keep_grey == ("--keep_grey" in flags)

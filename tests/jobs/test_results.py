@@ -9,12 +9,12 @@ import torch
 
 import colourization
 from colour.data.datasets import choose
-from colour.jobs import checkpoints
+from colour.jobs import checkpoints, results
 from colour.learning import pictures
 from colour.learning.task import Classification
 from colour.palette import Palette
 from colourization import CNN
-from tests.helpers import contents_of, state
+from tests.helpers import contents_of, make_network, same, state
 
 TASK = Classification(Palette.load())
 
@@ -68,6 +68,21 @@ def test_weights_that_score_otherwise_than_their_sidecar_says(run, tmp_path, few
     for validation in [], {"loss": "x"}, {"loss": 1}, {"loss": 10**400, "acc": 0}:  # from strangers
         checkpoints.save(file, weights, {**sidecar, "validation": validation})
         assert run(colourization.main, "--compare", file, *where)[2] == ""
+
+
+def test_a_sidecar_of_other_weights_is_told_once(run, few_files, tmp_path, small_unet):
+    checkpoints.sidecar_path(small_unet).write_text("{}")
+    *_, error = run(colourization.main, "--valid", "--checkpoint", small_unet, "--data", few_files,
+                    "--outdir", tmp_path)
+    assert error.count("was written for other weights") == error.count("\n") == 1
+
+
+def test_pictures_of_a_network_in_training_are_those_that_it_scores_with():
+    network, rgb = make_network("CNN").train(), torch.rand(2, 3, 8, 8)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for both, alone in zip(results.colourings(network, TASK, rgb), results.colourings(network, TASK, rgb[:1])):
+        assert torch.allclose(both[:1], alone, atol=1e-5)
+    assert same(network.state_dict(), before)
 
 
 def test_a_set_of_constant_pictures_is_scored_without_a_warning(run, tmp_path, monkeypatch):

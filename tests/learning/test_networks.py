@@ -130,6 +130,14 @@ def test_a_view_of_what_is_not_contiguous_is_named():
         output_layer(Wrong(lambda logits: logits.view(len(logits), -1).view_as(logits)), 5)
 
 
+def test_too_little_memory_is_no_mistake_of_a_network():
+    def fail(logits):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        output_layer(Wrong(fail), 5)
+
+
 def test_an_architecture_builds_its_network():
     network = Architecture("UNet", 5, 4, 7).build(colourization.MODELS)
     assert type(network) is UNet and network.finalconv.weight.shape == (7, 8, 5, 5)
@@ -144,4 +152,4 @@ def test_a_class_that_takes_other_arguments():
 def test_looking_for_the_output_layer_changes_nothing(training):
     network = CNN(3, 2, 5).train(training)
     output_layer(network)
-    assert all(layer.training == training and not layer._forward_hooks for layer in network.modules())
+    assert all(layer.training == training and not layer._forward_pre_hooks for layer in network.modules())
