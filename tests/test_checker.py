@@ -311,6 +311,7 @@ LOSES |= {
         "kernel)\n        super(CNN, self).__init__()\n    def forward(self, x):\n        x =")], {"B-layers"}),
     "super().__init__() forgotten in MyConv2d":
         ([("        super(MyConv2d, self).__init__()\n", "")], {"B-convolution"}),
+    "parameters of other names": ([("self.weight", "self.W"), ("self.bias", "self.b")], {"B-convolution", *part("G")}),
     "a misspelt block in forward": ([("self.rfconv(down2)", "self.rfcon(down2)")], {"C-forward"}),
     "a misspelt block in __init__": ([("self.downconv1 = block(MyConv2d(1, f, kernel), [nn.MaxPool2d(2)], f)\n        "
                                        "self.downconv2", "self.downcnov1 = block(MyConv2d(1, f, kernel), "

@@ -6,6 +6,7 @@ What is right stands in ``checks`` alone, which the process of a submission does
 import base64
 import functools
 import inspect
+from unittest import mock
 
 import numpy as np
 import torch
@@ -47,6 +48,32 @@ def convolutions(model: nn.Module) -> dict[str, nn.Module]:
             if isinstance(weight, torch.Tensor) and weight.dim() == 4}
 
 
+class MyConv2d(nn.Module):
+    """A convolution with the right parameters; ``Network`` computes it."""
+
+    def __init__(self, in_channels, out_channels, kernel_size):
+        super().__init__()
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size)
+        self.weight, self.bias = conv.weight, conv.bias
+
+
+def built(module, network: str, sizes) -> nn.Module:
+    """Return a network with our ``MyConv2d`` for its own, which may have mistakes; it takes the same arguments."""
+    kind = find(module, network)
+    names = getattr(kind.__init__, "__globals__", {})
+    own = names.get("MyConv2d")
+    if not isinstance(own, type) or network not in ("CNN", "UNet"):  # a DilatedUNet has a class made of it
+        return kind(*sizes)
+
+    class Ours(MyConv2d):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*[*inspect.signature(own).bind(*args, **kwargs).arguments.values()][:3])
+
+    Ours.__name__ = own.__name__
+    with mock.patch.dict(names, MyConv2d=Ours):
+        return kind(*sizes)
+
+
 def convolved(conv: nn.Module, gaps: int, x: torch.Tensor) -> torch.Tensor:
     step = gaps + 1
     bias = conv.bias if conv.bias is not None and conv.bias.shape == conv.weight.shape[:1] else None
@@ -72,7 +99,7 @@ class Network:
 
     def __init__(self, module, network: str, sizes):
         torch.manual_seed(0)
-        self.model = find(module, network)(*sizes)
+        self.model = built(module, network, sizes)
         if not isinstance(self.model, nn.Module):
             raise Wrong(f"{network} is no nn.Module")
         self.lists = {name: value for name, value in vars(self.model).items() if isinstance(value, list | tuple)
