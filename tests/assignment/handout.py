@@ -25,7 +25,7 @@ GIVEN = {"MyDilatedConv2d": ["__init__"]}  # methods that students get
 CLASSES = {"MyConv2d", "DilatedUNet", *QUESTIONS}  # of colourization.py that students get, whole or in part
 WRITTEN = {  # what would answer a question of the sheet that is answered in writing
     "A.1": r"2f ?x ?8 ?x ?8", "A.2": r"gives brown|least squared error",
-    "D.2": r"(?<![\d.])(86,?352|86,?784|111,?912|112,?344)(?!\d)"}
+    "D.2": r"(?<![\d.,])(86,?352|86,?784|111,?912|112,?344)(?!\d)"}
 RUNS = ["load_data.py", "colour_regression.py", "pyproject.toml", "requirements.txt", "LICENSE", "colour/**/*.py",
         "colour/*.npy", "data/cifar10_horses.npz"]
 CHECKER = ["tests/__init__.py", *(f"tests/assignment/{path.name}" for path in sorted(HERE.glob("*.py"))
