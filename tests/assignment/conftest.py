@@ -210,8 +210,10 @@ def pytest_generate_tests(metafunc):
 
     files = [file for file, *_ in metafunc.config.stash[FILES]]
     names = [file.parent.name if file.name == "colourization.py" else file.stem for file in files]
+    xdist = metafunc.config.pluginmanager.hasplugin("xdist")  # each submission is looked at once, with loadgroup
     metafunc.parametrize("index, check", [
-        pytest.param(index, check, id=check.id if len(files) == 1 else f"{name}-{check.id}")
+        pytest.param(index, check, id=check.id if len(files) == 1 else f"{name}-{check.id}",
+                     marks=[pytest.mark.xdist_group(f"submission {index}")] if xdist else [])
         for index, name in enumerate(names) for check in CHECKS])
 
 
