@@ -212,8 +212,12 @@ def main(argv: list[str] | None = None) -> int | None:
         return train_from_flags(args, init, MODELS, Classification(palette, decoding), device,
                                 command_line(__file__, argv))
     sizes = flags.sizes_of(args)
-    photos = job == "image" and not any(sizes.values())
-    weights = args.checkpoint or (checkpoints.PHOTO_WEIGHTS if photos else checkpoints.shipped_weights(**sizes))
+    if args.checkpoint:
+        weights = args.checkpoint
+    elif job == "image" and not any(sizes.values()):
+        weights = checkpoints.PHOTO_WEIGHTS
+    else:
+        weights = checkpoints.shipped_weights(**sizes)
     return results.score_or_colour(args, weights, MODELS, {}, decoding, device, outdir)
 
 
