@@ -828,6 +828,7 @@ def test_worst_submission_takes_few_lines(sandbox, tmp_path):
                            "forward returns a tuple", "24 hard-coded", "no padding") for edit in LOSES[name][0]])
     marked = result(submitted(sandbox, tmp_path, source))
     assert len(marked["notes"]) == 30 and len(report.table(marked)) <= 30
+    assert not any(line.startswith("see ") for line in report.complaints(marked).values())
 
 
 @pytest.mark.parametrize("name", ["=1+1", "-1", "+1", "@SUM(1)"])

@@ -117,7 +117,7 @@ def load(path: str | Path) -> Weights:
 
 def save(path: str | Path, weights: dict[str, torch.Tensor], sidecar: dict) -> None:
     """Write the weights, then the sidecar with their SHA-256 added; each whole or not at all."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    weights = {name: value.detach().cpu() for name, value in weights.items()}
     _save_torch(path, weights)
     with atomic_write(sidecar_path(path)) as file:
         file.write(json.dumps({**sidecar, "sha256": sha256(path)}, indent=1).encode() + b"\n")

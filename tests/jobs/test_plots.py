@@ -144,6 +144,15 @@ def test_dollars_in_names_are_no_formulas(tmp_path):
     plots.training_curve(tmp_path / "b.png", history(1), "loss", title=r"$\x$")
 
 
+def test_training_curve_shows_accuracy_in_percent(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    plots.training_curve(tmp_path / "a.png", history(2, acc=0.3, val_acc=0.25), "loss")
+    loss, accuracy = figures[0].axes
+    assert accuracy.get_ylabel() == "accuracy (%)" and list(accuracy.lines[1].get_ydata()) == [25, 25]
+    assert list(loss.lines[0].get_ydata()) == [record["loss"] for record in history(2)]
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 100])
 def test_training_curve_has_both_lines_in_each_panel(tmp_path, epochs):
     plots.training_curve(tmp_path / "two.png", history(epochs, acc=0.3, val_acc=0.25), "loss", title="unet")

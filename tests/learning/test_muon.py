@@ -49,3 +49,13 @@ def test_momentum_is_a_step_ahead():
         expected -= 0.01 * orthogonal((0.9 * momentum + 0.1 * weight.grad).flatten(1)).view(weight.shape)
         muon.step()
     assert torch.allclose(weight, expected, atol=1e-5)
+
+
+def test_a_layer_that_the_network_does_not_use_stays():
+    network = UNet(3, 2, 5)
+    network.spare = torch.nn.Conv2d(1, 1, 3)
+    before = network.spare.weight.clone()
+    muon = Muon(network, lr=0.01, weight_decay=0)
+    network(torch.rand(1, 1, 8, 8)).sum().backward()
+    muon.step()
+    assert torch.equal(network.spare.weight, before)

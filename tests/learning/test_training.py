@@ -70,6 +70,34 @@ def test_the_order_is_drawn_from_the_generator_and_labels_follow(few_horses):
         assert torch.equal(TASK.labels((256 * rgb).byte().numpy()).long(), labels)
 
 
+def test_each_batch_is_augmented_by_other_random_numbers():
+    """Half of the pictures, whose left column is white, are flipped."""
+    images = torch.zeros(400, 3, 4, 4, dtype=torch.uint8)
+    images[..., 0] = 255
+    one, other = (tuple(bool(picture[0, 0, 3]) for picture in rgb)
+                  for rgb, _ in minibatches(PictureSet(images), 200, generator(), ("hflip",)))
+    assert one != other and 70 < sum(one) < 130 and 70 < sum(other) < 130
+
+
+def test_a_training_augments_its_pictures_and_normalises_by_batches(few_horses):
+    """It does not matter that a network came in eval mode, as loaded ones do."""
+    plain, flipped = (trained(few_horses, augment=names)[0] for names in ((), ("hflip",)))
+    assert not torch.equal(plain.finalconv.weight, flipped.finalconv.weight)
+    network = new_network().eval()
+    list(train(network, few_horses, few_horses, Recipe(epochs=1, batch_size=50, precision="fp32"), TASK))
+    assert torch.equal(network.finalconv.weight, plain.finalconv.weight)
+
+
+def test_an_epoch_of_one_seed_is_none_of_another(few_horses):
+    orders = {}
+    for seed, epochs in (0, 2), (1, 1):
+        orders[seed] = []
+        recipe = Recipe(epochs=epochs, batch_size=50, precision="fp32", seed=seed)
+        list(train(new_network(), few_horses, few_horses, recipe, TASK,
+                   progress=lambda batches, total: (orders[seed].append(batch[0]) or batch for batch in batches)))  # noqa: B023
+    assert not torch.equal(orders[0][3], orders[1][0])  # the first batch of the second epoch
+
+
 def test_batches_without_labels_and_without_a_generator(few_horses):
     images = PictureSet(few_horses.images)
     parts = list(minibatches(images, 40))

@@ -1,4 +1,4 @@
-"""How many threads a process computes with, and the memory that it keeps."""
+"""How many threads a process computes with."""
 
 import os
 
@@ -73,6 +73,14 @@ def test_a_gpu_computes_exactly_and_the_same_each_time(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     assert devices.pick_device(gpu=True).type == "cuda"
     assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**9, "2", None, True])
+def test_no_number_of_threads(count, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    devices.use_threads(count)
+    assert torch.get_num_threads() == before
 
 
 def test_threads_are_put_back():

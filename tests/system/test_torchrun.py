@@ -31,6 +31,12 @@ def test_a_process_of_two_takes_every_second_picture(second_of_two, monkeypatch)
     assert loss / 2 == pytest.approx(3 / 7)
 
 
+def test_more_processes_than_gpus_are_refused(second_of_two, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="more GPUs than the 1 of this machine"):
+        torchrun.own_gpu()
+
+
 def test_an_error_of_the_first_process_is_printed_once(second_of_two, monkeypatch):
     answer = [None, UserError("it is wrong")]
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda mine: mine.__setitem__(slice(2), answer))

@@ -98,6 +98,12 @@ SCRIPT = """if True:
     main([])"""
 
 
+def test_what_is_said_already_is_said_once():
+    with pytest.raises(UserError) as error, parsing("it is wrong", "mend it"):
+        raise UserError("it is too large")
+    assert str(error.value) == "it is too large"
+
+
 @pytest.mark.parametrize("traceback", ["", "1"])
 def test_tracebacks_on_demand(traceback):
     """One line for users; what a parser, or a bug of ours, raised for those who look for it."""
