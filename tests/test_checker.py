@@ -306,6 +306,10 @@ LOSES |= {
     # one mistake costs once
     "super().__init__() forgotten in the CNN": ([("        super(CNN, self).__init__()\n", "")], {"B-layers"}),
     "super().__init__() forgotten in the UNet": ([("        super(UNet, self).__init__()\n", "")], {"C-layers"}),
+    "an argument that MyConv2d does not have":
+        ([("self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)\n        self.upconv1 = block(MyConv2d(4",
+           "self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel, padding=1), [], 2 * f)\n        self.upconv1 = block("
+           "MyConv2d(4")], {"C-layers"}),
     "super().__init__() too late": ([("        super(CNN, self).__init__()\n", ""), (
         "kernel)\n    def forward(self, x):\n        x =",
         "kernel)\n        super(CNN, self).__init__()\n    def forward(self, x):\n        x =")], {"B-layers"}),
@@ -431,7 +435,7 @@ SAID = {  # a part of what is said of some
     "other names of blocks": "upconv1, upconv2, finalconv: there is no block of that name",
     "a layer without parameters is missing": "rfconv: order is convolution, BatchNorm2d, ReLU, found MyConv2d, BatchN",
     "no padding": "0 pixels of padding, should be 1: the size changes",
-    "a class that is not Python": "'(' was never closed",
+    "a class that is not Python": "in UNet(3, 32, 24), there is no class UNet: line ",
     "an endless loop": "no answer within",
     "a crash": "in CNN(3, 32, 24), it crashed (SIGSEGV)",
     "a UNet that is a CNN": "upconv1 takes 64 channels, should be 128 (4f); upconv2 takes 32 channels",
@@ -440,6 +444,8 @@ SAID = {  # a part of what is said of some
     "channels for 32 filters": "in CNN(3, 8, 24), upconv1 takes 64 channels, should be 16 (2f)",
     "super().__init__() forgotten in the UNet": "in UNet(3, 32, 24), __init__ does not begin with super().__init__()",
     "super().__init__() forgotten in MyConv2d": "in MyConv2d(2, 4, 3), __init__ does not begin with super().__init__()",
+    "an argument that MyConv2d does not have":
+        "in UNet(3, 32, 24), MyConv2d: got an unexpected keyword argument 'padding'",
     "a misspelt block in forward": "in UNet(3, 32, 24), forward uses self.rfcon, should be self.rfconv",
     "a join without a list": "upconv1 sees 2x64x8x8 and 2x64x8x8, not given as torch.cat([a, b], dim=1): join",
     "zeros for all skips": "in UNet(3, 32, 24), upconv1 sees rfconv and constants, should see rfconv and downconv2",
@@ -451,7 +457,7 @@ SAID = {  # a part of what is said of some
     "an input without its channels": "downconv1 sees 2x32x32, should see 2x1x32x32 (pictures, channels, rows, columns)",
     "a norm of other channels": "in CNN(3, 32, 24), rfconv: rfconv.1.weight is 32, should be 64",
     "a comma at the end of a line": "finalconv: found a tuple: is there a comma at the end of its line?",
-    "a class with other capitals": "in UNet(3, 32, 24), the class is called Unet",
+    "a class with other capitals": "in UNet(3, 32, 24), the class is called Unet, should be UNet",
     "G in float64": "the output is torch.float64, should be torch.float32",
     "G with a filter of an even size": "the size changes: is the filter of an even size?",
     "G flipped": "in MyDilatedConv2d(2, 4, 3, 1) and MyDilatedConv2d(2, 4, 3, 3), self.weight is flipped",
@@ -461,7 +467,7 @@ SAID = {  # a part of what is said of some
     "joins detached": "in UNet(3, 32, 24), no gradient flows from upconv2 back to downconv1",
     "a DilatedUNet that is a UNet": "in DilatedUNet(3, 32, 24), rfconv.0 is not MyDilatedConv2d",
     "all joins along the pictures": "finalconv sees 2x24x32x32 and 2x1x32x32, which torch.cat cannot join",
-    "G without bias": "self.bias is not what is added",
+    "G without bias": "the output is not the filter's plus self.bias",
     "G built in __init__": "the filter is built in __init__",
     "softmax at the end": "in CNN(3, 32, 24), forward returns the softmax of finalconv",
     "ReLU at the end": "in UNet(3, 32, 24), forward returns the ReLU of finalconv's output",
@@ -794,8 +800,7 @@ def test_command_prints_a_table_and_writes_the_points(tmp_path):
                                    "expected": rows["G-gradients"]["expected"], "found": said}
     row, = csv.DictReader((tmp_path / "points.csv").open())
     assert row == {"submission": str(tmp_path / "wrong.py"), "B": "2.0", "C": "3.0", "G": "0.6", "points": "5.6",
-                   "of": "6.0", "lost": f"D-network: in DilatedUNet(3, 32, 24), rfconv.0 is not MyDilatedConv2d; "
-                                        f"G-gradients: {said}",
+                   "of": "6.0", "lost": f"G-gradients: {said}",
                    "notes": "wrong.py is marked: there is no colourization.py"}
     marked = json.loads((tmp_path / "results.json").read_text())
     assert marked["score"] == pytest.approx(sum(test["score"] for test in marked["tests"])) == 5.6
@@ -813,13 +818,34 @@ def test_verdicts_come_from_other_processes_too(tmp_path):
 
 def test_a_partial_run_writes_no_marks(tmp_path):
     options = {"points": tmp_path / "points.json", "csv": tmp_path / "points.csv"}
-    config = SimpleNamespace(stash={conftest.FILES: [(tmp_path / "colourization.py",)]},
+    config = SimpleNamespace(stash={conftest.FILES: [(tmp_path / "colourization.py",)], conftest.ALONE: True},
                              getoption=lambda name, default=None: options.get(name, default))
     results, session = conftest.Results(config), SimpleNamespace(exitstatus=0)
     results.verdicts[0] = {"B-layers": (AS_EXPECTED, [], "")}
     results.pytest_sessionfinish(session)
     assert results.lines[-1] == f"a partial run, 1 of {len(CHECKS)} checks: no marks are written"
     assert session.exitstatus == pytest.ExitCode.USAGE_ERROR and list(tmp_path.iterdir()) == []
+
+
+def test_tabs_that_python_refuses_are_noted(sandbox, tmp_path):
+    marked = result(submitted(sandbox, tmp_path, changed(FULL["tabs of Python 2"])))
+    assert marked["points"] == 6 and "TabError" in marked["notes"][0]
+
+
+def test_what_runs_when_it_is_imported_writes_nothing_here(sandbox, tmp_path):
+    """Our training stands in, if a submission came without, and would save in outputs/."""
+    before = {path.name for path in (ROOT / "outputs").iterdir()}
+    train = f"import sys\nfrom colour.system.cli import folder_for\nfolder_for({str(ROOT / 'outputs')!r}, '--outdir')\n"
+    submission = submitted(sandbox, tmp_path, f"{CONVOLUTIONS}\n{train}sys.exit(1)\n")
+    line, last = submission.notes
+    assert "cannot write in the folder" in line and "sys.exit(1)`: SystemExit: 1" in last
+    assert "put it under `if __name__ == '__main__':`" in report.table(result(submission))[-1]
+    assert {path.name for path in (ROOT / "outputs").iterdir()} == before
+
+
+def test_an_empty_class_is_a_mistake(tmp_path):
+    with pytest.raises(conftest.UserError, match="there is nothing in"):
+        conftest.chosen([tmp_path], [], False)
 
 
 def test_worst_submission_takes_few_lines(sandbox, tmp_path):
@@ -870,6 +896,7 @@ HANDED_IN = {  # the files of a student, which of them is marked, and what is sa
     "misnamed": ({"colorization.py": CLASSES, "helper.py": "x = 1"}, "colorization.py", "colorization.py is marked"),
     "downloaded": ({"colourization (1).py": CLASSES}, "colourization (1).py", "there is no colourization.py"),
     "saved": ({"colourization.py.py": CLASSES.encode("utf-16")}, "colourization.py.py", "is marked"),
+    "part of it": ({"a.py": f"{CLASSES}class UNet:\n    pass\n", "b.py": CLASSES}, "a.py", "a.py is marked, not b.py"),
     "nested": ({"colourization.py": CLASSES, "old/colourization.py": CLASSES}, "colourization.py", ""),
     "in a folder": ({"a2/colourization.py": CLASSES, "a2/old/colourization.py": ""}, "a2/colourization.py", ""),
     "two": ({"a.py": CLASSES, "b.py": CLASSES}, "", "a.py and b.py have the classes: hand in one file"),
@@ -888,9 +915,10 @@ def test_what_is_marked_of_a_class(tmp_path, alone):
             (tmp_path / name / file).parent.mkdir(exist_ok=True, parents=True)
             (tmp_path / name / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     if not alone:
-        (tmp_path / "carol.py").write_text(CLASSES)  # beside the folders
-        first, *found = conftest.chosen([tmp_path], [], False)
-        assert first == (tmp_path / "carol.py",)
+        for name in "carol.py", "dave.ipynb":  # beside the folders
+            (tmp_path / name).write_text(CLASSES)
+        first, second, *found = conftest.chosen([tmp_path], [], False)
+        assert first == (tmp_path / "carol.py",) and second == (tmp_path / "dave.ipynb",)
     for name in sorted(HANDED_IN):
         (path, *said), = conftest.chosen([tmp_path / name], [], True) if alone else [found.pop(0)]
         _, marked, words = HANDED_IN[name]

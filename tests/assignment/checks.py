@@ -291,7 +291,9 @@ def layers(ask, network):
     """Judge blocks and channels; a block whose channels fit a wrong join has cost the points of that."""
     answer, where = ask(network_look(network, "layers")), f"in {network}{SIZES}"
     complaints = [f"{where}, {FORGETS}"] if answer["forgets"] else []
-    complaints += [f"{where}, the class is called {answer['called']}"] if answer["called"] != network else []
+    if answer["called"] != network:
+        complaints.append(f"{where}, the class is called {answer['called']}, should be {network}")
+    complaints += [f"{where}, {fault}" for fault in answer["faults"]]
     lines = differences(ask, network)
     if network != "CNN" and lines.keys() & JOINS.keys():
         faulty = [block for block in JOINS if join_fault(ask, network, block)]
@@ -371,7 +373,8 @@ def forward(ask, network):
             complaints.append(f"{where}, the output for {size([batch, 1, 32, 32])} is {size(found['shape'])}, "
                               f"should be {size(right)}")
         if found["change"] and "finalconv" not in different:
-            complaints.append(f"{where}, forward returns {found['change']} of finalconv's output, should return that")
+            complaints.append(f"{where}, forward returns {found['change']} of finalconv's output, should return that "
+                              "output itself")
         if not different:
             complaints += [f"{where}, {block} {line}" for block, line in found["misfits"].items()
                            if network == "CNN" or block not in JOINS]
@@ -541,7 +544,7 @@ def faults(answer: dict, kernel: int) -> list[str]:
                 "the output is not that of a convolution with self.weight and self.bias"]
     right = kernel // 2 * (found.gaps + 1)
     lines = [f"self.weight is {found.turned}"] if found.turned else []
-    lines += [] if found.biased else ["self.bias is not what is added"]
+    lines += [] if found.biased else ["the output is not the filter's plus self.bias"]
     if not found.framed:
         lines.append("something else than zeros is around the picture")
     if len(set(found.padding)) == 2:

@@ -15,7 +15,7 @@ from colour.system.files import ROOT, atomic_write
 from .loading import Wrong, text_of
 from .sandbox import SECONDS, Sandbox  # what imports torch is imported where it is used: meanwhile the workers start
 
-FILES, MARKING = pytest.StashKey(), pytest.StashKey()
+FILES, MARKING, ALONE = pytest.StashKey(), pytest.StashKey(), pytest.StashKey()
 HERE = Path(__file__).parent
 UPLOADS = ".py", ".ipynb", ".zip", ".rar", ".7z", ".tgz", ".gz", ".tar", ".html", ".htm"
 
@@ -61,7 +61,8 @@ def pytest_configure(config):
         config.add_cleanup(config.stash[MARKING].stop)
         if paths and not config.getoption("numprocesses", None):  # pytest-xdist's processes have their own
             config.stash[MARKING].start()
-    if paths:  # the table says it all
+    config.stash[ALONE] = bool(paths) or bool(config.args) and all(map(is_ours, config.args))
+    if config.stash[ALONE]:  # the table says it all
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # the sandboxes compute
         config.option.tbstyle, config.option.reportchars, config.option.no_header = "no", "", True
 
@@ -76,8 +77,7 @@ def chosen(paths: list[str], arguments: list[str], one_student: bool) -> list[tu
     Raises ``UserError`` if there are none or pytest itself would import some.
     """
     for argument in arguments:
-        place = Path(argument.split("::")[0]).absolute()
-        if HERE not in (place, *place.parents):
+        if not is_ours(argument):
             raise UserError(f"pytest would import {argument}: name tests/assignment first, then --submission with all "
                             "that is to be marked")
     files = []
@@ -85,12 +85,20 @@ def chosen(paths: list[str], arguments: list[str], one_student: bool) -> list[tu
         if not path.exists():
             raise UserError(f"there is no file {path}: name the colourization.py to check, or a folder that holds "
                             "some, with --submission")
+        if path.is_dir() and not any(contents(path)) and not one_student:
+            raise UserError(f"there is nothing in {path}: name the folder of a class")
         found = [(path,)] if path.is_file() else of_student(path) if one_student else of_class(path)
         if one_student and len(found) > 1:
             names = " and ".join(str(file.relative_to(path)) for file, *_ in found)
             found = [(path, "", f"there are {names}: hand in one file, colourization.py")]
         files += found
     return files
+
+
+def is_ours(argument: str) -> bool:
+    """Tell whether an argument of pytest names tests of the checker."""
+    place = Path(argument.split("::")[0]).absolute()
+    return HERE in (place, *place.parents)
 
 
 def of_class(folder: Path) -> list[tuple]:
@@ -108,7 +116,9 @@ def of_class(folder: Path) -> list[tuple]:
 def of_student(folder: Path) -> list[tuple]:
     """Return the submission in a folder, or those in the folders inside it if there is none at its top."""
     if found := own(folder):
-        note = f"{found.name} is marked: there is no colourization.py"
+        others = [path.name for path in sorted(folder.glob("*.py")) if path != found and classes(path)]
+        but = f", not {' and '.join(others)}" if others else ""
+        note = f"{found.name} is marked{but}: there is no colourization.py"
         return [(found,) if found.name == "colourization.py" else (found, note)]
     files, folders = contents(folder)
     if nested := [one for path in folders for one in of_student(path) if is_there(one)]:
@@ -241,11 +251,11 @@ class Results:
     def pytest_sessionfinish(self, session):
         wanted = {name: self.config.getoption(name, None) for name in ("points", "csv", "gradescope")}
         lost = any(complaints for found in self.verdicts.values() for _, complaints, _ in found.values())
-        marking = self.config.getoption("submission", None) or any(wanted.values())
+        marking = self.config.stash[ALONE] or any(wanted.values())
         if hasattr(self.config, "workerinput") or not (lost or marking):
             return  # this project's own, among its other tests
         from .checks import CHECKS, Submission, Verdict
-        from .report import csv_text, gradescope, report, summary, table
+        from .report import csv_text, gradescope, reason_for_nothing, report, summary, table
 
         files, done = self.config.stash[FILES], sum(map(len, self.verdicts.values()))
         results = []
@@ -263,7 +273,7 @@ class Results:
             return
         only = results[0] if len(results) == 1 else None
         self.lines = [only["submission"], *table(only)] if only else [
-            f"{result['submission']}: {summary(result)}" + "".join(f"; {note}" for note in result["about"])
+            "; ".join([f"{result['submission']}: {summary(result)}", *result["about"], *reason_for_nothing(result)])
             for result in results]
         if wanted["points"]:
             save(wanted["points"], json.dumps(only or results, indent=1))

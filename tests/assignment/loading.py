@@ -50,6 +50,7 @@ REMOVED = {
     r"^\s*print\s+[^\s(=]": "`print` is a function since Python 3",
 }
 HINTS = {  # what errors of PyTorch and Python mean here
+    "SystemExit|it took too long": "this runs when the file is imported: put it under `if __name__ == '__main__':`",
     "NVIDIA driver|compiled with CUDA": "`.cuda()` needs a GPU, and the sheet needs none: leave it out",
     r"takes 1 positional argument but \d were given": "is there an `__init__`, with two underscores before and after?",
     'missing the required "forward"': "is there a `forward`?",
@@ -95,7 +96,7 @@ def outdated(path: Path) -> list[str]:
 
 def explain(error: BaseException, path: str) -> str:
     """Return an error as one line, with the line of the file at ``path``, or of one beside it, that it came from."""
-    if isinstance(error, Wrong):
+    if isinstance(error, Wrong | NotImplementedError) and str(error):
         return str(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if Path(frame.filename).parent == Path(path).parent]
@@ -103,13 +104,13 @@ def explain(error: BaseException, path: str) -> str:
     if isinstance(error, SyntaxError) and error.filename == path:
         place, message = f"line {error.lineno}, `{(error.text or '').strip()}`: ", error.msg
     elif frames:
-        file, line, _, code = frames[-1]
+        file, line, _, code = frames[0 if isinstance(error, SystemExit | TooLong) else -1]  # what began it
         place = f"{'' if file == path else f'{Path(file).name} '}line {line}, `{code}`: "
     return f"{place}{type(error).__name__}: {message}".rstrip(": ")
 
 
 def parsed(path: str, note) -> ast.Module:
-    """The statements of a file, except for those that are no Python (any more).
+    """The statements of a file, except for those that are no Python (any more): ``note(error, what is left out)``.
 
     Of a statement of Python 2 or IPython's the line is left out, if that mends it, or else all that belongs to it: from
     one unindented line to the next.
@@ -119,19 +120,22 @@ def parsed(path: str, note) -> ast.Module:
     while True:
         try:
             return ast.parse("\n".join(lines), path)
-        except TabError:  # to Python 2 a tab reached to the next of columns 0, 8, 16, ...
+        except TabError as error:  # to Python 2 a tab reached to the next of columns 0, 8, 16, ...
+            error.filename = path
+            note(error, "")
             lines = [line.expandtabs(8) for line in lines]
         except SyntaxError as error:
             error.filename = path
-            note(error)
             begun = re.search(r"on line (\d+)", error.msg)  # where Python expected something else, it met innocent code
             at = min(int(begun[1]) if begun else error.lineno or 1, len(lines)) - 1
             if python2 := re.match(r"(\s*)(print\b|[%!])", lines[at]):
+                note(error, "")
                 lines[at] = f"{python2[1]}pass"
                 continue
             starts = [n for n, line in enumerate(lines) if re.match(r"[^\s#)\]}]", line)]
             first = max((n for n in starts if n <= at), default=0)
             last = min((n for n in starts if n > at), default=len(lines))
+            note(error, "\n".join(lines[first:last]))
             if not any(lines[first:last]):
                 raise Wrong("this is no Python file") from None
             lines[first:last] = [""] * (last - first)
@@ -144,11 +148,14 @@ class Tolerant(SourceFileLoader):
         super().__init__(name, path)
         self.notes = notes
 
-    def note(self, error: BaseException) -> None:
-        self.notes.append(f"{Path(self.path).name} {explain(error, self.path)}")
+    def note(self, error: BaseException, statement: str) -> None:
+        """Note an error, also as the reason why there is no class that the statement would have made."""
+        reason = explain(error, self.path)
+        self.notes.append(f"{Path(self.path).name} {reason}")
+        self.failed |= dict.fromkeys(re.findall(r"^class (\w+)", statement, re.MULTILINE), reason)
 
     def exec_module(self, module) -> None:
-        statements = []
+        statements, self.failed = [], vars(module).setdefault(FAILED, {})
         for statement in parsed(self.path, self.note).body:
             if isinstance(statement, ast.Import):  # of `import six, torch` torch counts
                 statements += [ast.copy_location(ast.Import([name]), statement) for name in statement.names]
@@ -160,9 +167,7 @@ class Tolerant(SourceFileLoader):
                 program = ast.fix_missing_locations(ast.Module([*future, statement], []))
                 exec(compile(program, self.path, "exec"), module.__dict__)
             except BaseException as error:
-                self.note(error)
-                if isinstance(statement, ast.ClassDef):
-                    vars(module).setdefault(FAILED, {})[statement.name] = explain(error, self.path)
+                self.note(error, ast.unparse(statement))
 
 
 class Finder:
@@ -215,11 +220,12 @@ def come_first(folder: Path) -> None:
 
 
 def hide_solutions(submission: str) -> None:
-    """Have this process open no file of this project that holds a solution, unless that is marked itself."""
+    """Have this process write nothing in this project, and read no solution there, unless that is marked itself."""
     def refuse(event, arguments):
         if event == "open" and isinstance(arguments[0], str | bytes):
-            path = Path(os.path.realpath(os.fsdecode(arguments[0])))
-            if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[:1] in closed and str(path) != submission:
+            path, flags = Path(os.path.realpath(os.fsdecode(arguments[0]))), arguments[2]
+            if path.is_relative_to(ROOT) and str(path) != submission and (
+                    flags & (os.O_WRONLY | os.O_RDWR) or path.relative_to(ROOT).parts[:1] in closed):
                 raise PermissionError(f"a submission may not open {path.name}")
 
     closed = [(name,) for name in SOLUTIONS]

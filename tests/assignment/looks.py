@@ -57,8 +57,11 @@ class MyConv2d(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
 
 
-def built(module, network: str, sizes) -> nn.Module:
-    """Return a network with our ``MyConv2d`` for its own, which may have mistakes; it takes the same arguments."""
+def built(module, network: str, sizes, faults: list[str]) -> nn.Module:
+    """Return a network with our ``MyConv2d`` for its own, which may have mistakes.
+
+    It takes the same arguments; to ``faults`` is added what it would not take.
+    """
     kind = find(module, network)
     names = getattr(kind.__init__, "__globals__", {})
     own = names.get("MyConv2d")
@@ -67,7 +70,12 @@ def built(module, network: str, sizes) -> nn.Module:
 
     class Ours(MyConv2d):
         def __init__(self, *args, **kwargs):
-            super().__init__(*[*inspect.signature(own).bind(*args, **kwargs).arguments.values()][:3])
+            try:
+                values = [*inspect.signature(own).bind(*args, **kwargs).arguments.values()]
+            except TypeError as error:
+                faults.append(f"MyConv2d: {error}")
+                values = [*args, *kwargs.values()]
+            super().__init__(*values[:3])
 
     Ours.__name__ = own.__name__
     with mock.patch.dict(names, MyConv2d=Ours):
@@ -99,7 +107,8 @@ class Network:
 
     def __init__(self, module, network: str, sizes):
         torch.manual_seed(0)
-        self.model = built(module, network, sizes)
+        self.faults = []
+        self.model = built(module, network, sizes, self.faults)
         if not isinstance(self.model, nn.Module):
             raise Wrong(f"{network} is no nn.Module")
         self.lists = {name: value for name, value in vars(self.model).items() if isinstance(value, list | tuple)
@@ -175,7 +184,7 @@ def layers(module, network, sizes):
     net = Network(module, network, sizes)
     return {"forgets": forgets(net.model),
             "shapes": {name: list(value.shape) for name, value in net.model.state_dict().items()},
-            "called": name_in(module, network),
+            "called": name_in(module, network), "faults": list(dict.fromkeys(net.faults)),
             "layers": {name: [type(net.lists.get(name, part)).__name__, [described(layer) for layer in part.children()]]
                        for name, part in net.model.named_children()}}
 
@@ -279,7 +288,8 @@ def training(module, network, sizes, steps, rate, grey, labels):
     losses = []
     for _ in range(steps):
         net.model.zero_grad()
-        loss = F.cross_entropy(F.interpolate(net(grey), labels.shape[1:]), labels)
+        output = F.interpolate(net(grey), labels.shape[1:])
+        loss = F.cross_entropy(output, labels % output.shape[1])  # it may have too few channels
         if not loss.requires_grad:
             raise Wrong("no gradient reaches any filter")
         cut = isinstance(net.returned, torch.Tensor) and not net.returned.requires_grad

@@ -45,7 +45,7 @@ def complaints(result: dict) -> dict[str, str]:
     """Return what was found by the checks that failed; what several found stands at the first."""
     lines = found(result)
     return {name: lines[name] for name, row in zip(lines, result["checks"])
-            if not row["passed"] and not lines[name].startswith("see ")}
+            if not row["passed"] and row["of"] and not lines[name].startswith("see ")}
 
 
 def table(result: dict) -> list[str]:
@@ -59,6 +59,11 @@ def table(result: dict) -> list[str]:
     notes = [f"left out: {note}" for note in result["notes"]] + [f"outdated, {note}" for note in result["outdated"]]
     lines += notes[:NOTES] + [f"and {len(notes) - NOTES} more notes"] * (len(notes) > NOTES)
     return lines
+
+
+def reason_for_nothing(result: dict) -> list[str]:
+    """Return the first complaint about a submission without points, if nothing else says why."""
+    return list(complaints(result).values())[:1] if not result["points"] and not result["about"] else []
 
 
 def summary(result: dict) -> str:
