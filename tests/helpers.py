@@ -18,6 +18,7 @@ import colourization
 
 GRID = np.array([[0, 0, 0], [64, 0, 0], [0, 128, 0], [255, 255, 255]])  # in units of 1/256: exact as floats
 NETWORKS = {**colourization.MODELS, **colour_regression.MODELS}
+ASSIGNMENT = "CNN", "UNet", "DUNet"  # whose blocks tests know; MODELS may have more
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 

@@ -15,10 +15,9 @@ from colour.jobs import checkpoints, plots
 from colour.palette import Palette
 from colour.pixels import grey_of, to_rgb
 from colour.system.files import ROOT
-from colourization import MODELS
 from load_data import load_horses
 from tests import forking
-from tests.helpers import NETWORKS, make_network, state
+from tests.helpers import ASSIGNMENT, NETWORKS, make_network, state
 
 BLOCKS = ("downconv1", "downconv2", "rfconv", "upconv1", "upconv2", "finalconv")
 SHARED = {"input.png", "input_grey.png"}
@@ -39,7 +38,7 @@ def network(name: str):
 def weights(tmp_path_factory) -> dict[str, Path]:
     """The files of random weights, one for each network."""
     folder = tmp_path_factory.mktemp("weights")
-    paths = {name: folder / f"{name.lower()}_k3_f4.pkl" for name in NETWORKS}
+    paths = {name: folder / f"{name.lower()}_k3_f4.pkl" for name in (*ASSIGNMENT, "RegressionCNN")}
     for name, path in paths.items():
         checkpoints.save(path, network(name).state_dict(), {"model": name})
     return paths
@@ -62,7 +61,7 @@ def hooks_of(model) -> int:
     return sum(len(module._forward_hooks) for module in model.modules())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*ASSIGNMENT, "RegressionCNN"])
 def test_capture_is_the_forward_pass(name):
     model, x = make_network(name), torch.rand(2, 1, 32, 32)
     _, seen = capture(model, x)
@@ -118,7 +117,7 @@ def test_pictures_are_those_of_the_index(drawn, weights):
     assert np.abs(read("input_grey.png") - rgb.mean(axis=0)).max() <= 0.5
     palette = Palette.load()
     predictions = {name: f"{path.parent.name}_{path.stem}_prediction.png" for name, path in weights.items()}
-    for name in MODELS:
+    for name in ASSIGNMENT:
         expected = palette.rgb(network(name)(grey).argmax(dim=1))[0].numpy() * 256
         assert np.abs(read(predictions[name]) - expected).max() <= 0.5
     expected = network("RegressionCNN")(grey)[0].detach().clamp(0, 1).numpy() * 256

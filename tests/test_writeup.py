@@ -19,6 +19,7 @@ from colour.palette import Palette
 from colour.system.files import ROOT
 from colour_regression import RegressionCNN
 from colourization import MODELS, DilatedUNet, build_parser
+from tests.helpers import ASSIGNMENT
 from writeup import closer_than_grey
 from writeup.augmentation import STUDY, summary
 from writeup.figures import c_skip_connections, d_dilation, f_augmentation
@@ -182,7 +183,7 @@ BLOCK_LAYERS = {"downconv1": ("conv", "pool"), "downconv2": ("conv", "pool"), "r
                 "upconv1": ("conv", "up"), "upconv2": ("conv", "up"), "finalconv": ("conv",)}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ASSIGNMENT)
 def test_receptive_fields_agree_with_the_extent_of_gradients(name):
     torch.manual_seed(0)
     network = MODELS[name](3, 8, 5).double().eval()

@@ -172,11 +172,12 @@ def load_network(weights: Weights, networks: dict, task: Task | None = None, *, 
         task.check(path, sidecar, num_outputs)
     stated = sidecar.get("model")
     if stated and model not in (None, stated):
-        raise UserError(f"{path} holds a {stated} according to its sidecar, not a {model}: give --model {stated}")
+        raise UserError(f"{path} holds a {stated} according to {sidecar_path(path)}, not a {model}: "
+                        f"give --model {stated}")
     name = stated or model or _most_alike(networks, sizes, state)
     if name not in networks:
-        raise UserError(f"{path} holds a {name} according to its sidecar, which is none of {', '.join(networks)}: "
-                        "give other weights")
+        raise UserError(f"{path} holds a {name} according to {sidecar_path(path)}, which is none of "
+                        f"{', '.join(networks)}: give other weights")
     architecture = Architecture(name, *sizes)
     if differences := _differences(architecture, networks, state):
         for flag, given, found in ("--kernel", kernel, found_kernel), ("--num_filters", num_filters, found_filters):
@@ -273,8 +274,10 @@ def _differences(architecture: Architecture, networks: dict, weights: dict[str, 
     ours = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     theirs = {name: tuple(value.shape) for name, value in weights.items()}
     counters = {name for name in ours if name.endswith("num_batches_tracked")}  # PyTorch 0.3 had none
-    return [*(f"it has no {name}" for name in theirs if name not in ours),
-            *(f"the file has no {name}" for name in ours if name not in theirs.keys() | counters),
+    missing = [name for name in theirs if name not in ours]
+    more = [name for name in ours if name not in theirs.keys() | counters]
+    return [*(f"it has no {name}" + (f", but {more[0]}" if more else "") for name in missing),
+            *(f"the file has no {name}" for name in more),
             *(f"{name} is {shape}, should be {theirs[name]}"
               for name, shape in ours.items() if name in theirs and theirs[name] != shape)]
 

@@ -71,16 +71,17 @@ def score_or_colour(args: argparse.Namespace, weights: str | Path, classifiers: 
 
 def warn_of_other_scores(weights: checkpoints.Weights, figures: dict, task: Task, args: argparse.Namespace) -> None:
     """Print a warning if the sidecar of ``weights`` states another loss for the pictures that ``args`` choose."""
-    sidecar = weights.sidecar
+    facts = weights.sidecar
     try:
-        stated, loss = task.summary(sidecar["validation"]), float(sidecar["validation"]["loss"])
+        stated, loss = task.summary(facts["validation"]), float(facts["validation"]["loss"])
     except (ArithmeticError, KeyError, TypeError, ValueError):  # it has no sidecar, or an odd one
         return
-    same_pictures = (sidecar.get("category"), sidecar.get("holdout")) == (
+    same_pictures = (facts.get("category"), facts.get("holdout")) == (
         choose(args.category, args.data).name, args.holdout)
-    if same_pictures and not math.isclose(loss, figures["loss"], rel_tol=0.02):
-        warn(f"{weights.path} scores {task.summary(figures)}, but its sidecar says {stated}: "
-             "the network computes something else than the one that was trained")
+    if same_pictures and not math.isclose(loss, figures["loss"], rel_tol=0.001):
+        sidecar = checkpoints.sidecar_path(weights.path)
+        warn(f"{weights.path} scores {task.summary(figures)}, but {sidecar} says {stated}: "
+             "the network computes something else than the one that was trained, as with joins in another order")
 
 
 def report(results: dict[str, dict], simple: dict[str, dict], metrics_file: str | None) -> None:

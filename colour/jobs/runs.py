@@ -64,7 +64,7 @@ class Run:
 
     @property
     def how_to_resume(self) -> str:
-        return f"the same command with --resume goes on from {self.checkpoint}"
+        return "the same command with --resume goes on"
 
     def identity(self, recipe: Recipe, task: Task) -> dict:
         """Return all that decides the result: the sidecar records it, and ``--resume`` compares it."""
@@ -141,6 +141,8 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
     state = checkpoints.load_state(run.checkpoint) if run.resume else None
     if state is None:
         may_begin(run.checkpoint, run.overwrite)
+        if run.resume:
+            print(f"there is nothing to resume at {run.checkpoint}: this starts", file=sys.stderr)
         return None, recipe.decided(train_set.images.device)
     use_threads(state["run"].get("threads"))
     if recipe.precision == "auto":  # another machine might choose otherwise
@@ -157,8 +159,10 @@ def may_begin(checkpoint: Path, overwrite: bool) -> None:
     files = checkpoints.files_of(checkpoint)
     existing = [file.name for file in files if file.exists()]
     if existing and not overwrite:
-        raise UserError(f"{checkpoint} is taken ({existing[0]} exists): give --valid to score it, --resume to go on "
-                        "training it, or --overwrite to replace it")
+        ways = ["--valid to score it"] if checkpoint.exists() else []
+        ways += ["--resume to go on training it"] if checkpoints.state_path(checkpoint).exists() else []
+        ways += ["another --checkpoint", "or --overwrite to replace it"]
+        raise UserError(f"{checkpoint.with_name(existing[0])} exists: give {', '.join(ways)}")
 
 
 def check_same(before: dict, now: dict, checkpoint: Path) -> None:
@@ -196,7 +200,7 @@ def announce(network: nn.Module, train_set: PictureSet, done: int, recipe: Recip
     if done >= recipe.epochs:
         fixed = SCHEDULES[recipe.schedule].needs_epochs
         remedy = "start from its weights with --init, as its schedule ends there" if fixed else "raise --epochs"
-        print(f"{run.checkpoint} has already trained for {done} epochs: to train longer, {remedy}", file=sys.stderr)
+        print(f"{run.checkpoint} has been trained up to epoch {done}: to train longer, {remedy}", file=sys.stderr)
         return
     parameters = sum(parameter.numel() for parameter in network.parameters())
     steps = math.ceil(len(train_set) / recipe.batch_size)
@@ -227,7 +231,8 @@ def draw_curve(history: list[dict], task: Task, run: Run) -> None:
     from colour.jobs import plots
 
     curve = run.outdir / f"training_curve_{run.name}.png"
-    plots.training_curve(curve, history, task.loss_name, run.name)
+    valid_set = "the test pictures" if run.holdout is None else f"{run.holdout} training pictures"
+    plots.training_curve(curve, history, task.loss_name, f"{run.name}, validated on {valid_set}")
     print(f"weights in {display_path(run.checkpoint)}, training curve in {display_path(curve)}")
 
 
@@ -260,8 +265,8 @@ def training_lock(checkpoint: str | Path) -> Iterator[None]:
     if checkpoint.is_dir():
         raise UserError(f"--checkpoint {checkpoint} is a folder: name a file in it")
     folder_for(checkpoint.parent, "--checkpoint")
-    file = checkpoint.resolve()  # two links to it are one checkpoint
-    with locked(file.with_name(f".{file.name}.lock")) as free:
+    state = checkpoints.state_path(checkpoint.resolve())  # which two links have in common, and x with x.pkl
+    with locked(state.with_name(f".{state.name}.lock")) as free:
         if not free:
             raise UserError(f"another run is training to {checkpoint}: wait for it, or give another --checkpoint")
         for target in map(Path.resolve, checkpoints.files_of(checkpoint)):

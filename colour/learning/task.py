@@ -91,7 +91,7 @@ class Classification(_Decoded):
                             "these are regression weights, for colour_regression.py")
         if num_outputs != len(self.palette):
             raise UserError(f"{path} predicts {num_outputs} colours, {self.palette.path} has {len(self.palette)}: "
-                            "give its palette with --colours")
+                            "give its palette with --colours" + ("" if sidecar else ", or put its sidecar beside it"))
         if sidecar.get("palette_sha256", self.palette.sha256()) != self.palette.sha256():
             raise UserError(f"{path} was trained with another palette than {self.palette.path}: "
                             f"give --colours {sidecar.get('palette')}")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from colour.learning.networks import sample_pictures
 from colour.learning.optimizers import OPTIMIZERS, SCHEDULES, wind_forward
 from colour.learning.pictures import PictureSet, minibatches
 from colour.learning.speed import has_fast_bf16, replayed
@@ -195,8 +196,7 @@ def example_state(network: nn.Module, recipe: Recipe) -> dict:
     Its history is empty. A step of a copy of ``network`` shows what the optimizer remembers.
     """
     network = deepcopy(network)
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+    network(sample_pictures(network)).sum().backward()  # a layer that is not used has no gradient, and no moments
     optimizer = OPTIMIZERS[recipe.optimizer](network, **asdict(recipe))
     optimizer.step()
     return state_of(network, optimizer, [], 0, Tally())

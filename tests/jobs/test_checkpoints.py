@@ -26,7 +26,7 @@ from colour.palette import DEFAULT, Palette
 from colour.system.cli import UserError
 from colour.system.files import ROOT
 from colourization import CNN, MODELS, MyConv2d
-from tests.helpers import NETWORKS, contents_of, make_network, one_line, same, saved, state
+from tests.helpers import ASSIGNMENT, NETWORKS, contents_of, make_network, one_line, same, saved, state
 from tests.old_weights import COUNTERS, Python2Pickler, pytorch03
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -97,7 +97,7 @@ def test_old_weights_that_are_saved_again_stay_the_same(file):
     assert same(again.state_dict(), network.state_dict()) and weights.sidecar["model"] == architecture.model == "UNet"
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ASSIGNMENT)
 @pytest.mark.parametrize("how", [{"_use_new_zipfile_serialization": False}, {}], ids=["legacy", "zip"])
 def test_files_of_todays_pytorch_without_counters(model, how, file):
     original = make_network(model)
@@ -127,7 +127,7 @@ def test_other_kinds_of_tensors_are_accepted(change, file):
 # Kernel, filters, colours and network are read off the shapes and compared with the flags
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ASSIGNMENT)
 @pytest.mark.parametrize("kernel, num_filters", [(1, 32), (3, 8), (5, 16)])
 def test_names_and_shapes_say_which_network(model, kernel, num_filters, file):
     for num_colours in (16, 24):
@@ -143,7 +143,7 @@ def test_names_and_shapes_say_which_network(model, kernel, num_filters, file):
         assert guess == (model.removeprefix("D"), kernel, num_filters, num_colours)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ASSIGNMENT)
 @pytest.mark.parametrize("flag, right, wrong", [("kernel", 3, 5), ("kernel", 3, 1), ("num_filters", 4, 16)])
 def test_flags_that_disagree_are_named(model, flag, right, wrong, file):
     torch.save(state(model), file)
@@ -205,7 +205,7 @@ def test_a_sidecar_that_names_another_network(model, file, refused_untouched):
 
 
 @pytest.mark.parametrize("with_sidecar", [True, False])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ASSIGNMENT)
 def test_classification_weights_in_the_regression(model, with_sidecar, file, refused_untouched):
     checkpoints.save(file, state(model, 3, 4, 24), {"model": model})
     if not with_sidecar:

@@ -39,7 +39,7 @@ def test_existing_weights_are_not_overwritten(run, refused, short, small_unet):
     before = sha256(small_unet)
     for main in colourization.main, lambda argv: colour_regression.main(["--train", *argv]):
         error = refused(main, *short, "--checkpoint", small_unet)
-        assert "--overwrite" in error and "--valid" in error and "--resume" in error
+        assert "--overwrite" in error and "--valid" in error and "--resume" not in error  # there is no state
     assert "--init" in refused(colourization.main, *short, "--checkpoint", small_unet, "--resume")
     assert sha256(small_unet) == before
     status, *_ = run(colourization.main, *short, "--checkpoint", small_unet, "--overwrite")
@@ -87,7 +87,8 @@ def test_the_state_of_a_training_without_weights_is_not_overwritten(tmp_path):
     checkpoints.save_state(path, {})
     with pytest.raises(UserError) as error:
         runs.may_begin(path, overwrite=False)
-    assert "--resume" in one_line(error) and str(path) in one_line(error)
+    assert one_line(error).startswith(str(path.with_name("net.state.pt"))) and "--resume" in one_line(error)
+    assert "--valid" not in one_line(error)
     runs.may_begin(path, overwrite=True)
 
 
@@ -102,6 +103,9 @@ def test_a_lock_is_for_one_checkpoint(tmp_path):
     with (training_lock(tmp_path / "a.pkl"), training_lock(tmp_path / "b.pkl"),
           pytest.raises(UserError, match="another run is training .*a.pkl"), training_lock(tmp_path / "a.pkl")):
         pytest.fail("locked twice")
+    with (training_lock(tmp_path / "a"), pytest.raises(UserError, match="another run"),
+          training_lock(tmp_path / "a.pkl")):
+        pytest.fail("they would share a sidecar")
     with training_lock(tmp_path / "a.pkl"):
         pass
     assert not list(tmp_path.iterdir())

@@ -48,6 +48,7 @@ class Odd(nn.Module):
         super().__init__()
         self.head = MyConv2d(2 * num_filters + 1, num_colours, kernel)
         self.stem = nn.Sequential(MyConv2d(1, 2 * num_filters, 1), nn.MaxPool2d(8), nn.Upsample(scale_factor=8))
+        self.spare = MyConv2d(1, 1, 3)  # not used
 
     def forward(self, x):
         return self.head(torch.cat([self.stem(x), x], dim=1))
@@ -119,9 +120,18 @@ def test_an_output_that_cannot_be_trained_is_named(output):
         output_layer(Wrong(output), 5)
 
 
-def test_a_network_that_cannot_take_a_picture():
-    with pytest.raises(UserError, match="Wrong.forward fails for pictures of 32x32 pixels, in or after output "):
-        output_layer(Wrong(nn.Conv2d(7, 5, 1)), 5)
+def no_such_name(logits):
+    return logtis  # noqa: F821
+
+
+@pytest.mark.parametrize("output, said", [
+    (nn.Conv2d(7, 5, 1), "to have 7 channels"), (no_such_name, "name 'logtis' is not defined"),
+    (lambda logits: logits.no_such, "no attribute 'no_such'"), (lambda logits: torch.cat(logits, logits), "tuple of"),
+    (lambda logits: logits.squeeze(), r"returns \(5, 32, 32\) for pictures of shape \(1, 1, 32, 32\)")])
+def test_a_forward_that_fails_names_the_line(output, said):
+    with pytest.raises(UserError, match=f"Wrong.forward .*{said}") as error:
+        output_layer(Wrong(output), 5)
+    assert "returns" in said or " fails in line " in one_line(error)
 
 
 def test_a_view_of_what_is_not_contiguous_is_named():
@@ -144,8 +154,15 @@ def test_an_architecture_builds_its_network():
 
 
 def test_a_class_that_takes_other_arguments():
-    with pytest.raises(UserError, match=r"Conv1d\(3, 4, 7\) fails .*correct its __init__"):
+    with pytest.raises(UserError, match=r"Conv1d\(3, 4, 7\) fails .*it is made with kernel"):
         Architecture("CNN", 3, 4, 7).build({"CNN": type("Conv1d", (nn.Module,), {})})
+
+
+@pytest.mark.parametrize("begin", [lambda self: None, lambda self: setattr(self, "conv", nn.Conv2d(1, 1, 1))])
+def test_a_forgotten_init_is_named(begin):
+    kind = type("Forgetful", (nn.Module,), {"__init__": lambda self, *sizes: begin(self)})
+    with pytest.raises(UserError, match=r"Forgetful\(3, 4, 7\) fails .*: begin __init__ with super"):
+        Architecture("CNN", 3, 4, 7).build({"CNN": kind})
 
 
 @pytest.mark.parametrize("training", [True, False])
