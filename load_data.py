@@ -29,7 +29,7 @@ __all__ = ["load_category", "load_cifar10", "load_horses"]
 def main(argv=None) -> None:
     parser = Parser(description="Find or download the pictures, verify them, and print what was found.")
     parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
-    parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
+    parser.add_argument("--data", metavar="PATH", help=DATA_HELP)
     parser.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs",
                         help="where the picture goes (default: outputs)")
     args = parser.parse_args(argv)

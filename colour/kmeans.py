@@ -70,7 +70,7 @@ def main(argv=None):
     parser.add_argument("-k", "--colours", type=number(int, 2, MAX_COLOURS), default=24, metavar="K",
                         help="how many colours")
     parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
-    parser.add_argument("--data", metavar="DIR", help=DATA_HELP)
+    parser.add_argument("--data", metavar="PATH", help=DATA_HELP)
     parser.add_argument("--chroma", action="store_true", help="tell colours apart, not how bright they are")
     parser.add_argument("-s", "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
     parser.add_argument("-o", "--output", metavar="FILE",

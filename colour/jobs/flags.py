@@ -82,8 +82,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 def add_data_flags(parser: Parser) -> None:
     group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="DIR",
-                       help=DATA_HELP)
+    group.add_argument("--data", metavar="PATH", help=DATA_HELP)
     group.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
 
 
