@@ -178,6 +178,7 @@ FULL = {
         "return F.conv2d(input, filters", "filters = torch.kron(self.weight, comb)[:, :, :size, :size]\n        "
                                           "return F.conv2d(input, filters")],
     "another name for the dilation": [("kernel_size, dilation=1):", "kernel_size, d=1):"), ("= dilation\n", "= d\n")],
+    "another name for the convolution": [("MyConv2d", "OwnConv2d")],
 }
 CNN_BODY = RIGHT.split("class CNN(nn.Module):\n")[1].split("\nclass UNet")[0]
 UNET_BODY = UNET.split("class UNet(nn.Module):\n")[1].removesuffix("\n")
@@ -959,6 +960,14 @@ def test_mistake_of_a_user_is_one_line(arguments, said):
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert done.stdout == "" and done.stderr.strip().count("\n") == 0
     assert done.stderr.startswith(f"ERROR: {said}")
+
+
+def test_gradescope_marks_one_submission(tmp_path):
+    done = checker("tests/assignment", "--submission", "colourization.py", "colourization.py", "--gradescope",
+                   tmp_path / "results.json")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR and "--gradescope is for one submission" in done.stderr
+    marked = json.loads((tmp_path / "results.json").read_text())
+    assert marked["score"] == 0 and "for one submission" in marked["output"]
 
 
 def test_gradescope_is_told_of_a_missing_file(tmp_path):

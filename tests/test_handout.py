@@ -1,10 +1,12 @@
 """The hand-out and the autograder bundle: made, opened as a student would, solved, marked."""
 
 import ast
+import json
 import shutil
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +74,30 @@ LEAKS = {  # a file, what is added to it, and what is found
 def test_every_number_of_weights_is_an_answer():
     numbers = "86,352", "86784", "111,912", "112,344", "12,112,344", "112,3440"
     assert [bool(handout.answers(f"It has {number} weights.")) for number in numbers] == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("broken, said", [
+    ({}, ""), ({"leaks": lambda *_: ["a line"]}, "no line of a solution"),
+    ({"empty": 0.5}, "gives 0 points"), ({"solved": 5}, "gets full points"), ({"found": "86,352"}, "gives no answer"),
+    ({"stdout": "least squared error"}, "gives no answer"), ({"returncode": 1}, "load_data.py works"),
+    ({"stderr": "Traceback"}, "says what is to be done")])
+def test_nothing_is_written_without_proof(broken, said, tmp_path, monkeypatch, capsys):
+    facts = {"empty": 0, "solved": handout.full_points(), "found": "", "stdout": "", "returncode": 0,
+             "stderr": "error: question B is not done yet\n"} | broken
+
+    def run(folder, *arguments):
+        rows = [{"points": facts[name], "found": facts["found"]} for name in ("empty", "solved")]
+        (folder.parent / "points.json").write_text(json.dumps(rows))
+        return SimpleNamespace(**{name: facts[name] for name in ("stdout", "stderr", "returncode")})
+
+    monkeypatch.setattr(handout, "run", run)
+    monkeypatch.setattr(handout, "leaks", broken.get("leaks", lambda *_: []))
+    try:
+        handout.main([str(tmp_path / "a2")])
+    except SystemExit:
+        assert said and said in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    else:
+        assert not said and (tmp_path / "a2" / "README.md").exists()
 
 
 def test_leaks_are_found(made, tmp_path):

@@ -30,6 +30,13 @@ def test_clusters_are_of_colours():
     assert palette.centres * 256 == pytest.approx(np.array(sorted(colours.tolist(), key=sum)), abs=1e-4)
 
 
+def test_every_picture_counts():
+    images = np.zeros((2001, 3, 1, 1), np.uint8)
+    images[[999, 1000, 2000], 0, 0, 0] = 50, 100, 200
+    palette, _ = kmeans.learn_palette(images, 4)
+    assert palette.centres[:, 0] * 256 == pytest.approx([0, 50, 100, 200], abs=1e-4)
+
+
 def test_colours_weigh_by_frequency():
     colours = [[10, 0, 0], [20, 0, 0], [200, 240, 200], [200, 250, 200]]
     counts = [9, 1, 2, 4]

@@ -191,8 +191,8 @@ def test_sheet_shows_the_colours_of_its_channels(tmp_path):
     colours = np.array([[200, 0, 0], [0, 100, 50]]) / 256
     plots.sheet(tmp_path / "sheet.png", np.random.rand(2, 4, 4), "finalconv", colours)
     page = read(tmp_path / "sheet.png")
-    for colour in (200, 0, 0), (0, 100, 50):
-        assert len(found(page, np.array(colour, np.uint8)[:, None, None], 12)) == 1
+    places = [found(page, np.array(colour, np.uint8)[:, None, None], 12) for colour in ((200, 0, 0), (0, 100, 50))]
+    assert [len(place) for place in places] == [1, 1] and places[0][0][1] < places[1][0][1]  # the first on the left
 
 
 def test_overview_shows_every_picture_and_channel_from_top_to_bottom(tmp_path):

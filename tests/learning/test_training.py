@@ -251,7 +251,7 @@ def test_a_request_in_the_last_batch_stops_after_the_epoch(few_horses, batch_siz
 
 
 def test_a_loss_that_is_not_finite_is_named(few_horses):
-    with pytest.raises(FloatingPointError, match=r"at batch \d of epoch 1"):
+    with pytest.raises(FloatingPointError, match=r"at batch [2-4] of epoch 1"):
         trained(few_horses, learn_rate=1e30, batch_size=20)
     network = new_network()
     states = train(network, few_horses, few_horses, Recipe(batch_size=50, precision="fp32"), TASK)

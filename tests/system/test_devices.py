@@ -75,6 +75,14 @@ def test_a_gpu_computes_exactly_and_the_same_each_time(monkeypatch):
     assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.allow_tf32
 
 
+def test_denormal_numbers_count_as_zero():
+    devices.pick_device(gpu=False)
+    try:
+        assert (torch.tensor(1e-38) / 100).item() == 0
+    finally:
+        torch.set_flush_denormal(False)
+
+
 @pytest.mark.parametrize("count", [0, -1, 10**9, "2", None, True])
 def test_no_number_of_threads(count, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -22,6 +22,11 @@ def test_a_process_alone_takes_everything():
     assert torchrun.total([1, torch.tensor(2.5)]) == [1, 2.5] and torchrun.from_rank_zero(lambda: 7) == 7
 
 
+def test_one_process_of_torchrun_is_alone(second_of_two, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert not torchrun.launched() and torchrun.world_size() == 1
+
+
 def test_a_process_of_two_takes_every_second_picture(second_of_two, monkeypatch):
     assert (torchrun.rank(), torchrun.world_size(), torchrun.launched()) == (1, 2, True)
     assert list(range(7))[torchrun.share()] == [1, 3, 5]

@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from colour.system import untrusted
 from colour.system.cli import UserError
 from colour.system.files import ROOT
 from colour.system.untrusted import load_numpy_pickle, load_torch, parsing
@@ -96,6 +97,23 @@ SCRIPT = """if True:
             {}["no such key"]
 
     main([])"""
+
+
+def test_a_file_too_large_for_weights_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "MAX_TORCH_BYTES", 10)
+    (tmp_path / "net.pkl").write_bytes(bytes(11))
+    with pytest.raises(UserError, match="net.pkl is too large: it cannot hold weights"):
+        load_torch(tmp_path / "net.pkl", "weights")
+
+
+def test_two_records_of_one_name_are_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.ones(2)}, tmp_path / "net.pkl")
+    with zipfile.ZipFile(tmp_path / "net.pkl", "a") as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data/0"))
+        archive.writestr(name.upper(), archive.read(name))
+    with pytest.raises(UserError, match="two records have one name"):
+        load_torch(tmp_path / "net.pkl", "weights")
 
 
 def test_what_is_said_already_is_said_once():
