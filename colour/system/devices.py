@@ -1,5 +1,6 @@
 """Choose what to compute on, and with how many threads."""
 
+import ctypes
 import math
 import os
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ def pick_device(gpu: bool) -> torch.device:
     for dtype in np.float32, np.float64:
         np.finfo(dtype)  # numpy looks at denormals once, and before 2.4 warned if they were gone
     torch.set_flush_denormal(True)
+    _keep_freed_memory()
     if not gpu:
         torch.set_num_threads(free_threads())
         return torch.device("cpu")
@@ -93,3 +95,16 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what one training step frees for the next one; other C libraries have no such setting.
+
+    By default it returns thousands of pages a step to the system, each of which costs a page fault to come back. A step
+    of the UNet takes 1.05 to 1.2 times as long then.
+    """
+    trim_threshold, mmap_max = -1, -4  # as malloc.h numbers them
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, (1 << 31) - 1)
+        mallopt(mmap_max, 0)
