@@ -15,6 +15,7 @@ if __name__ == "__main__":  # first, because importing PyTorch takes seconds
 import torch
 from torch import nn
 
+from colour.data import datasets
 from colour.jobs import checkpoints, flags, results
 from colour.jobs.runs import command_line, train_from_flags
 from colour.learning.task import Decoding, Regression
@@ -64,7 +65,7 @@ def build_parser() -> Parser:
     assignment.add_argument("--train", action="store_true", help="train instead of scoring weights")
     flags.add_run_flags(assignment)
     flags.add_training_flags(parser)
-    flags.add_data_flags(parser)
+    datasets.add_flags(parser.add_argument_group("data"))
     flags.add_result_flags(parser)
     flags.add_photo_flags(parser)
     return parser

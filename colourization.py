@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from colour.data import datasets
 from colour.decode import PHOTO_TEMPERATURE, TEMPERATURE
 from colour.jobs import checkpoints, flags, results
 from colour.jobs.runs import command_line, train_from_flags
@@ -46,10 +47,9 @@ class MyConv2d(nn.Module):
         if kernel_size % 2 == 0:
             raise ValueError(f"the kernel size must be odd, not {kernel_size}")
         bound = 1 / math.sqrt(in_channels * kernel_size**2)
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(out_channels))
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        weight = torch.empty(out_channels, in_channels, kernel_size, kernel_size)
+        self.weight = nn.Parameter(weight.uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
@@ -187,7 +187,7 @@ def build_parser() -> Parser:
     training.add_argument("--label_smoothing", type=number(float, 0, 0.99), default=Recipe.label_smoothing,
                           metavar="S", help="share of each pixel's target that is spread over all colours: the "
                           "network is less sure, and its mean colours are paler")
-    flags.add_data_flags(parser)
+    datasets.add_flags(parser.add_argument_group("data"))
     flags.add_decoding_flags(flags.add_result_flags(parser))
     flags.add_photo_flags(parser)
     return parser

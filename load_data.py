@@ -18,7 +18,7 @@ if __name__ == "__main__":  # first, because importing numpy takes a while
     exit_on_interrupt()
 
 from colour.data.cifar10 import load_cifar10, load_horses
-from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose, load_category
+from colour.data.datasets import add_flags, choose, load_category
 from colour.system.cli import Parser, command, folder_for
 from colour.system.files import ROOT, display_path
 
@@ -28,8 +28,7 @@ __all__ = ["load_category", "load_cifar10", "load_horses"]
 @command
 def main(argv=None) -> None:
     parser = Parser(description="Find or download the pictures, verify them, and print what was found.")
-    parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
-    parser.add_argument("--data", metavar="PATH", help=DATA_HELP)
+    add_flags(parser)
     parser.add_argument("--outdir", metavar="DIR", default=ROOT / "outputs",
                         help="where the picture goes (default: outputs)")
     args = parser.parse_args(argv)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY, choose
+from colour.data.datasets import add_flags, choose
 from colour.palette import MAX_COLOURS, Palette
 from colour.pixels import grey_of, to_rgb
 from colour.system.cli import Parser, UserError, command, folder_for, number
@@ -69,8 +69,7 @@ def main(argv=None):
     parser = Parser(prog="python -m colour.kmeans", description=__doc__)
     parser.add_argument("-k", "--colours", type=number(int, 2, MAX_COLOURS), default=24, metavar="K",
                         help="how many colours")
-    parser.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
-    parser.add_argument("--data", metavar="PATH", help=DATA_HELP)
+    add_flags(parser)
     parser.add_argument("--chroma", action="store_true", help="tell colours apart, not how bright they are")
     parser.add_argument("-s", "--seed", type=number(int, 0, 2**32 - 1), default=0, help="random seed")
     parser.add_argument("-o", "--output", metavar="FILE",

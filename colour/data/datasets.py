@@ -48,8 +48,13 @@ PICTURES = DataSet("pictures", "a folder of pictures", picture_folder.locate, pi
 DATASETS = (CIFAR10, IMAGENET32, PICTURES)  # a folder with batch files and pictures is the first of these
 
 GIVEN_AS = ", or ".join(dataset.given_as for dataset in DATASETS)
-DATA_HELP = f"{GIVEN_AS} (default: the embedded horses; other categories come from data/)"
-CATEGORY_HELP = "a CIFAR-10 category by name or number, a label of ImageNet32, or all"
+
+def add_flags(group) -> None:
+    """Add the flags that choose pictures, for ``choose``."""
+    group.add_argument("--data", metavar="PATH",
+                       help=f"{GIVEN_AS} (default: the embedded horses; other categories come from data/)")
+    group.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME",
+                       help="a CIFAR-10 category by name or number, a label of ImageNet32, or all")
 
 
 class Choice(NamedTuple):

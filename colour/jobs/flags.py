@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import fields
 
-from colour.data.datasets import CATEGORY_HELP, DATA_HELP, DEFAULT_CATEGORY
 from colour.decode import DECODERS, PHOTO_TEMPERATURE, TEMPERATURE
 from colour.learning import augment
 from colour.learning.networks import KERNEL, MODEL, NUM_FILTERS
@@ -78,12 +77,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     """Return the hyperparameters, each of which is a flag of its name; one without a flag keeps its default."""
     given = {field.name: getattr(args, field.name) for field in fields(Recipe) if hasattr(args, field.name)}
     return Recipe(**{**given, "augment": tuple(args.augment)})
-
-
-def add_data_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="PATH", help=DATA_HELP)
-    group.add_argument("--category", default=DEFAULT_CATEGORY, metavar="NAME", help=CATEGORY_HELP)
 
 
 def add_result_flags(parser: Parser) -> argparse._ArgumentGroup:
