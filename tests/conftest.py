@@ -97,7 +97,7 @@ def few_files(tmp_path_factory) -> Path:
     """
     from PIL import Image
 
-    from load_data import load_horses
+    from load_data import load_category, load_horses
 
     folder = tmp_path_factory.mktemp("few") / "horses"
     folder.mkdir()
@@ -105,6 +105,7 @@ def few_files(tmp_path_factory) -> Path:
         Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{i:02}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
+        load_category(data_dir=folder)  # which caches them, so that it does not matter which test comes first
         yield folder
 
 

@@ -29,7 +29,7 @@ from colour.jobs.plots import ORIGIN
 from colour.learning.networks import side_multiple
 from colour.learning.task import Task
 from colour.pixels import grey_of, to_rgb
-from colour.system.cli import UserError, one_line, out_of_memory, progress, show_traceback
+from colour.system.cli import UserError, message_of, one_line, out_of_memory, progress
 from colour.system.devices import threads
 from colour.system.files import atomic_write, display_path, locked, sha256
 
@@ -230,12 +230,7 @@ def colour_files(paths: Iterable[str | Path], network: nn.Module, task: Task, *,
         except Exception as error:
             if not (isinstance(error, (UserError, OSError)) or out_of_memory(error)):
                 raise
-            show_traceback(error)
-            message = " ".join(str(error).split())
-            if getattr(error, "filename", None) == str(path):  # then the message need not name it again
-                message = error.strerror
-            if out_of_memory(error):
-                message = image_file.NO_MEMORY
+            message = message_of(error, image_file.NO_MEMORY).removeprefix(f"{path}: ")
             tqdm.write(one_line(f"error: {path}: {message}"), sys.stderr)
             status = 1
     return status

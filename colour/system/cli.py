@@ -14,6 +14,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NoReturn
 
+NO_MEMORY = "there is not enough memory: give a smaller --batch_size, --num_filters or --size"
 CONTROLS = {code: "?" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\r\t"}
 
 
@@ -136,7 +137,7 @@ def command(main: Callable[..., int | None]) -> Callable[..., int]:
                 # NotImplementedError: what a student has yet to write
                 if not (isinstance(error, (UserError, OSError, NotImplementedError)) or out_of_memory(error)):
                     raise
-                print_error(error)
+                print("error:", message_of(error, NO_MEMORY), file=sys.stderr)
                 raise SystemExit(2) from None
             finally:
                 out.flush()
@@ -170,14 +171,12 @@ def show_traceback(error: Exception) -> None:
         traceback.print_exception(error)
 
 
-def print_error(error: Exception) -> None:
-    """Print an exception as one line that begins with ``error:``."""
+def message_of(error: Exception, no_memory: str) -> str:
+    """Return what an exception says to the user, on one line; ``no_memory`` if memory was not enough."""
     show_traceback(error)
     file = getattr(error, "filename", None)
     message = f"{file}: {error.strerror}" if file else str(error)
-    if out_of_memory(error):
-        message = "there is not enough memory: give a smaller --batch_size, --num_filters or --size"
-    print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
+    return one_line(" ".join((no_memory if out_of_memory(error) else message).split()))
 
 
 def number(kind: type, low: float, high: float = float("inf"), *, odd: bool = False):
