@@ -178,6 +178,19 @@ FULL = {
         "return F.conv2d(input, filters", "filters = torch.kron(self.weight, comb)[:, :, :size, :size]\n        "
                                           "return F.conv2d(input, filters")],
     "another name for the dilation": [("kernel_size, dilation=1):", "kernel_size, d=1):"), ("= dilation\n", "= d\n")],
+    "a block looked for that is not there":
+        [("        up1 =", "        if getattr(self, 'rfconv2', None): raise ValueError\n        up1 =")],
+    "blocks in a list, too":
+        [("num_colours + 1, num_colours, kernel)\n", "num_colours + 1, num_colours, kernel)\n        self.shown = "
+                                                    "[self.downconv1, self.rfconv]\n")],
+    "nn.Module's __init__, too":
+        [("super(UNet, self).__init__()", "nn.Module.__init__(self); super(UNet, self).__init__()")],
+    "a script of its own": [before_classes("@torch.jit.script\ndef joined(a, b):\n    return torch.cat([a, b], 1)\n"),
+                            ("torch.cat([up2, x], 1)", "joined(up2, x)")],
+    "a default for the kernel": [("in_channels, out_channels, kernel_size):\n        super(MyConv2d",
+                                  "in_channels, out_channels, kernel_size=3):\n        super(MyConv2d")],
+    "its convolution in forward": [("        return out\n", "        assert isinstance(self.finalconv, MyConv2d) and "
+                                    "self.finalconv.padding >= 1\n        return out\n")],
     "another name for the convolution": [("MyConv2d", "OwnConv2d")],
 }
 CNN_BODY = RIGHT.split("class CNN(nn.Module):\n")[1].split("\nclass UNet")[0]
@@ -311,6 +324,8 @@ LOSES |= {
         ([("self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)\n        self.upconv1 = block(MyConv2d(4",
            "self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel, padding=1), [], 2 * f)\n        self.upconv1 = block("
            "MyConv2d(4")], {"C-layers"}),
+    "a convolution that is never set":
+        ([("        self.weight.data.uniform_(-bound, bound)\n", "")], {"B-convolution"}),
     "super().__init__() too late": ([("        super(CNN, self).__init__()\n", ""), (
         "kernel)\n    def forward(self, x):\n        x =",
         "kernel)\n        super(CNN, self).__init__()\n    def forward(self, x):\n        x =")], {"B-layers"}),
@@ -445,8 +460,9 @@ SAID = {  # a part of what is said of some
     "channels for 32 filters": "in CNN(3, 8, 24), upconv1 takes 64 channels, should be 16 (2f)",
     "super().__init__() forgotten in the UNet": "in UNet(3, 32, 24), __init__ does not begin with super().__init__()",
     "super().__init__() forgotten in MyConv2d": "in MyConv2d(2, 4, 3), __init__ does not begin with super().__init__()",
+    "a convolution that is never set": "self.weight is never set",
     "an argument that MyConv2d does not have":
-        "in UNet(3, 32, 24), MyConv2d: got an unexpected keyword argument 'padding'",
+        "in UNet(3, 32, 24), MyConv2d.__init__() got an unexpected keyword argument 'padding'",
     "a misspelt block in forward": "in UNet(3, 32, 24), forward uses self.rfcon, should be self.rfconv",
     "a join without a list": "upconv1 sees 2x64x8x8 and 2x64x8x8, not given as torch.cat([a, b], dim=1): join",
     "zeros for all skips": "in UNet(3, 32, 24), upconv1 sees rfconv and constants, should see rfconv and downconv2",
@@ -525,7 +541,7 @@ def lost(marked: dict) -> set[str]:
     return {f"{row['part']}-{row['check']}" for row in marked["checks"] if not row["passed"] and row["of"]}
 
 
-ALONE = "a right solution", "functional ReLU"
+ALONE = "a right solution", "functional ReLU", "another name for the convolution"
 
 
 @pytest.mark.parametrize("names", [*([name] for name in ALONE), [name for name in FULL if name not in ALONE]],

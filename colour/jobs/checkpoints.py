@@ -183,7 +183,7 @@ def load_network(weights: Weights, networks: dict, task: Task | None = None, *, 
         for flag, given, found in ("--kernel", kernel, found_kernel), ("--num_filters", num_filters, found_filters):
             if given not in (None, found):
                 raise UserError(f"{flag} {given} does not fit {path}, which has {found}: leave out {flag}")
-        remedy = f"correct {name}" if stated else f"correct {name}, or give the --model that these weights are of"
+        remedy = f"correct {name}, or give " + ("other weights" if stated else "the --model that these weights are of")
         raise UserError(f"your {name} does not fit {path}: {differences[0]}: {remedy}")
     network = architecture.build(networks)
     network.load_state_dict(state)
@@ -276,7 +276,7 @@ def _differences(architecture: Architecture, networks: dict, weights: dict[str, 
     counters = {name for name in ours if name.endswith("num_batches_tracked")}  # PyTorch 0.3 had none
     missing = [name for name in theirs if name not in ours]
     more = [name for name in ours if name not in theirs.keys() | counters]
-    return [*(f"it has no {name}" + (f", but {more[0]}" if more else "") for name in missing),
+    return [*(f"{architecture.model} has no {name}" + (f", but {more[0]}" if more else "") for name in missing),
             *(f"the file has no {name}" for name in more),
             *(f"{name} is {shape}, should be {theirs[name]}"
               for name, shape in ours.items() if name in theirs and theirs[name] != shape)]

@@ -34,6 +34,7 @@ from colour.system.cli import UserError, folder_for, out_of_memory, progress
 from colour.system.devices import use_threads
 from colour.system.files import display_path, locked, sha256
 
+HOW_TO_RESUME = "the same command with --resume goes on"
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
@@ -61,10 +62,6 @@ class Run:
     @property
     def name(self) -> str:
         return checkpoints.name_of(self.checkpoint)
-
-    @property
-    def how_to_resume(self) -> str:
-        return "the same command with --resume goes on"
 
     def identity(self, recipe: Recipe, task: Task) -> dict:
         """Return all that decides the result: the sidecar records it, and ``--resume`` compares it."""
@@ -125,7 +122,7 @@ def train_and_save(network: nn.Module, train_set: PictureSet, valid_set: Picture
             raise
     if stop():
         where = f"in epoch {len(history) + 1}" if state["done"] else f"after epoch {len(history)}"
-        raise KeyboardInterrupt(f"interrupted {where}, and saved: {run.how_to_resume}", stop())
+        raise KeyboardInterrupt(f"interrupted {where}, and saved: {HOW_TO_RESUME}", stop())
     if chief:
         draw_curve(history, task, run)
 
@@ -243,7 +240,7 @@ def explained(error: BaseException, state: dict | None, recipe: Recipe, run: Run
     """
     kept, remedy = "nothing was saved", "give the same command again"
     if state:
-        epochs, remedy = len(state["history"]), run.how_to_resume
+        epochs, remedy = len(state["history"]), HOW_TO_RESUME
         kept = f"{run.checkpoint} holds the weights of epoch {epochs}" if epochs else "the batches before are saved"
     if isinstance(error, KeyboardInterrupt):
         return KeyboardInterrupt(f"interrupted, {kept}: {remedy}", signal.SIGINT)

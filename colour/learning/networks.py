@@ -58,6 +58,8 @@ def naming_faults(kind: type, what: str) -> Iterator[None]:
             line, remedy = f" in line {frames[-1].lineno}, `{frames[-1].line}`", "correct this, or what it calls"
         if re.search(r"Module.__init__\(\) call|'_modules'", str(error)):
             remedy = "begin __init__ with super().__init__()"
+        elif isinstance(error, AttributeError):
+            remedy = "is it the same name as in __init__?"
         raise UserError(f"{what} fails{line} ({brief(error)}): {remedy}") from error
 
 
@@ -96,7 +98,9 @@ def output_layer(network: nn.Module, num_outputs: int | None = None) -> nn.Modul
             remedy = "is its return missing?" if output is None else f"correct {name}"
             raise UserError(f"{name}.forward returns {found} for pictures of shape {(n, 1, height, width)}, not "
                             f"{expected}: {remedy}")
-    if not ran or not output.requires_grad:
+    if not ran:
+        raise UserError(f"{name}.forward calls no layer with a filter, such as MyConv2d: correct it")
+    if not output.requires_grad:
         raise UserError(f"what {name}.forward returns does not depend on its parameters, or is cut off from them "
                         "(detach, .data, torch.no_grad), so it cannot be trained: correct it")
     return ran[-1]

@@ -600,6 +600,8 @@ def plain_convolution(ask):
     complaints = [convolution_fault(ask, 3), *(call(PLAIN, 3) + line for line in gradient_faults(answer, 3))]
     complaints += [f"{call(PLAIN, 3)}the library's nn.Conv2d computes"] if answer["wraps"] else []
     complaints += [f"{call(PLAIN, 3)}{FORGETS}"] if answer["forgets"] else []
+    if not torch.tensor(answer["start"]).isfinite().all():
+        complaints.append(f"{call(PLAIN, 3)}self.weight is never set: torch.Tensor holds whatever was in memory")
     for network in "CNN", "UNet":
         try:
             found = ask(network_look(network, "library"))

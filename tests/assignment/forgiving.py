@@ -27,13 +27,13 @@ def forgets(module: nn.Module) -> bool:
 class Run:
     """While a network runs, joins of torch.cat that fail are noted in ``failed``, and misspelt blocks in ``misspelt``.
 
-    ``called`` are the blocks called so far: another one is meant.
+    ``called`` are the blocks called so far: another one is meant, if the run is ``lenient``.
     """
 
     now = None  # of a network that runs
 
     def __init__(self, model: nn.Module, called: list[str]):
-        self.model, self.called, self.failed, self.misspelt = model, called, "", {}
+        self.model, self.called, self.failed, self.misspelt, self.lenient = model, called, "", {}, False
 
     def __enter__(self):
         Run.now = self
@@ -67,9 +67,9 @@ def _made(kind, *_, **__):
 
 
 def _initialised(module, *args, **kwargs):
-    if not module._modules and not module._parameters:  # else it comes too late
+    if not vars(module).get("_modules") and not vars(module).get("_parameters"):  # else it comes too late
         initialise(module, *args, **kwargs)
-        vars(module).pop(FORGOTTEN)
+        vars(module).pop(FORGOTTEN, None)
 
 
 def _meant(module, name):
@@ -77,7 +77,7 @@ def _meant(module, name):
         return attribute(module, name)
     except AttributeError:
         run = Run.now
-        if run is None or module is not run.model:
+        if run is None or module is not run.model or not run.lenient:
             raise
         meant = difflib.get_close_matches(name, module._modules.keys() - set(run.called), n=1, cutoff=0.7)
         if not meant:

@@ -125,7 +125,8 @@ class Sandbox:
     def _start(self) -> None:
         home = self.folder.name
         environment = {"PATH": os.defpath, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
-                       "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+                       "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+                       "PYTORCH_JIT": "0", "TORCH_COMPILE_DISABLE": "1"}  # compilers take long, and see our stand-ins
         environment |= {name: os.environ[name] for name in ["LD_LIBRARY_PATH"] if name in os.environ}
         packages = Path(importlib.util.find_spec("torch").origin).parents[1]
         self.process = subprocess.Popen([sys.executable, "-I", "-B", "-c", START, packages, ROOT], cwd=home,
