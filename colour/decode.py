@@ -37,7 +37,7 @@ DECODERS = {"argmax": argmax, "mean": mean, "annealed": annealed}
 
 
 def keep_grey(rgb: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
-    """Shift each pixel of RGB (N, 3, H, W) so that the mean of its channels is the grey (N, 1, H, W) in [0, 1].
+    """Shift each pixel of RGB (N, 3, H, W) to the grey (N, 1, H, W) in [0, 1] (see ``grey_of``).
 
     Where the shifted colour leaves [0, 1], its chroma (the deviation from grey) shrinks just enough to fit: this
     keeps both hue and grey, which clipping would not.

@@ -16,6 +16,15 @@ def grey_of(rgb: torch.Tensor) -> torch.Tensor:
     return rgb.mean(dim=1)[..., None].permute(0, 3, 1, 2)  # channels last: the fast layout, which all layers keep
 
 
+def bytes_with_grey(rgb: torch.Tensor, like: np.ndarray) -> np.ndarray:
+    """Round RGB (3, H, W) from 0 to 255 to bytes (H, W, 3) with exactly the grey of those in ``like``."""
+    total = like.sum(axis=-1, dtype=np.int64)
+    # Round red and blue; green is the rest of the sum. Where that leaves a byte, red takes the difference.
+    red, blue = rgb[::2].round().long().numpy()
+    green = (total - red - blue).clip(0, 255)
+    return np.stack([total - green - blue, green, blue], axis=-1)
+
+
 def grey_level(images: torch.Tensor) -> torch.Tensor:
     """Return the grey (N, H, W) of bytes (N, 3, H, W) as a whole number from 0 to 255, rounded down."""
     return images.sum(dim=1) // 3  # torch sums bytes as int64

@@ -28,7 +28,7 @@ from colour.decode import keep_grey
 from colour.jobs.plots import ORIGIN
 from colour.learning.networks import side_multiple
 from colour.learning.task import Task
-from colour.pixels import grey_of, to_rgb
+from colour.pixels import bytes_with_grey, grey_of, to_rgb
 from colour.system.cli import UserError, message_of, one_line, out_of_memory, progress
 from colour.system.devices import threads
 from colour.system.files import atomic_write, display_path, locked, sha256
@@ -133,11 +133,7 @@ def tint(image: Image.Image, coefficients: np.ndarray) -> None:
         pixels = np.array(image.crop((left, top, right, bottom)))  # (H, W, 3 or 4)
         grey = _grey(pixels)
         rgb = keep_grey(a * grey + b, grey * 256 / 255)[0] * 255
-        total = pixels[..., :3].sum(axis=-1, dtype=np.int64)
-        # Round red and blue; green is the rest of the sum. Where that leaves a byte, red takes the difference.
-        red, blue = rgb[::2].round().long().numpy()
-        green = (total - red - blue).clip(0, 255)
-        pixels[..., :3] = np.stack([total - green - blue, green, blue], axis=-1)
+        pixels[..., :3] = bytes_with_grey(rgb, pixels[..., :3])
         image.paste(Image.fromarray(pixels), (left, top))
 
 
