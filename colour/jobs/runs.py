@@ -132,7 +132,7 @@ def begin(network: nn.Module, recipe: Recipe, task: Task, run: Run,
     """Return the state to go on from, None for a new training, and the recipe with its precision decided."""
     if run.resume and run.overwrite:
         raise UserError("--resume goes on with a training, --overwrite replaces it: give one of them")
-    if run.init_sha256 and run.checkpoint.exists() and sha256(run.checkpoint) == run.init_sha256:
+    if run.init_sha256 in [sha256(file) for file in checkpoints.files_of(run.checkpoint) if file.is_file()]:
         raise UserError("--init and --checkpoint are the same weights, which the training would replace: give another "
                         "--checkpoint")
     state = checkpoints.load_state(run.checkpoint) if run.resume else None
