@@ -324,6 +324,9 @@ LOSES |= {
         ([("self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)\n        self.upconv1 = block(MyConv2d(4",
            "self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel, padding=1), [], 2 * f)\n        self.upconv1 = block("
            "MyConv2d(4")], {"C-layers"}),
+    "a last layer without bias":
+        ([("kernel)\n    def forward(self, x):\n        x = self",
+           "kernel)\n        self.finalconv.bias = None\n    def forward(self, x):\n        x = self")], {"B-layers"}),
     "a convolution that is never set":
         ([("        self.weight.data.uniform_(-bound, bound)\n", "")], {"B-convolution"}),
     "super().__init__() too late": ([("        super(CNN, self).__init__()\n", ""), (

@@ -48,6 +48,17 @@ def convolutions(model: nn.Module) -> dict[str, nn.Module]:
             if isinstance(weight, torch.Tensor) and weight.dim() == 4}
 
 
+def has_parameters(kind: type) -> bool:
+    """Tell whether a class of convolutions makes a weight and a bias of the right shapes, and sets them."""
+    try:
+        conv = kind(2, 4, 3)
+        right = {"weight": (4, 2, 3, 3), "bias": (4,)}
+        return all(isinstance(value := getattr(conv, name), nn.Parameter) and value.shape == shape
+                   and bool(value.isfinite().all()) for name, shape in right.items())
+    except Exception:
+        return False
+
+
 def built(module, network: str, sizes, faults: list[str]) -> nn.Module:
     """Return a network, whose own ``MyConv2d`` gets the right parameters where it makes none.
 
@@ -57,17 +68,18 @@ def built(module, network: str, sizes, faults: list[str]) -> nn.Module:
     own = getattr(kind.__init__, "__globals__", {}).get("MyConv2d")
     if not (isinstance(own, type) and issubclass(own, nn.Module)):
         return kind(*sizes)
-    own_init = own.__init__
+    own_init, works = own.__init__, has_parameters(own)  # what it lacks costs points where it is tried alone
+    torch.manual_seed(0)
 
     def init(self, *args, **kwargs):
+        keep = works
         try:
             own_init(self, *args, **kwargs)
-        except Exception as error:  # which has cost points where the class is tried alone
+        except Exception as error:
+            keep = False
             if isinstance(error, TypeError) and not error.__traceback__.tb_next:  # it is the network that calls it so
                 faults.append(str(error))
-        weight, bias = getattr(self, "weight", None), getattr(self, "bias", None)
-        if not (isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter) and weight.dim() == 4
-                and bias.shape == weight.shape[:1] and weight.isfinite().all()):
+        if not keep:
             conv = nn.Conv2d(*[*args, *kwargs.values()][:3])
             initialise(self)
             self.weight, self.bias = conv.weight, conv.bias
