@@ -324,6 +324,11 @@ LOSES |= {
         ([("self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel), [], 2 * f)\n        self.upconv1 = block(MyConv2d(4",
            "self.rfconv = block(MyConv2d(2 * f, 2 * f, kernel, padding=1), [], 2 * f)\n        self.upconv1 = block("
            "MyConv2d(4")], {"C-layers"}),
+    "a block of wrong channels that is never called": ([
+        ("(2 * f, num_colours, kernel)", "(f, num_colours, kernel)"),
+        ("self.upconv2(torch.cat([up1, down1], 1))",
+         "F.interpolate(torch.cat([up1, down1], 1)[:, :24], scale_factor=2)")],
+        {"C-layers", "C-join-upconv2", "C-join-finalconv"}),
     "a last layer without bias":
         ([("kernel)\n    def forward(self, x):\n        x = self",
            "kernel)\n        self.finalconv.bias = None\n    def forward(self, x):\n        x = self")], {"B-layers"}),

@@ -49,6 +49,7 @@ DATASETS = (CIFAR10, IMAGENET32, PICTURES)  # a folder with batch files and pict
 
 GIVEN_AS = ", or ".join(dataset.given_as for dataset in DATASETS)
 
+
 def add_flags(group) -> None:
     """Add the flags that choose pictures, for ``choose``."""
     group.add_argument("--data", metavar="PATH",

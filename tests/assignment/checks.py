@@ -24,7 +24,7 @@ from colour.data.cifar10 import load_horses
 from colour.palette import Palette
 from colour.system.files import ROOT
 
-from .loading import advised
+from .loading import advised, size
 from .sandbox import NOT_IMPORTED, Failure, Sandbox
 
 NORMS = {"downconv1": 2, "downconv2": 2, "rfconv": 1, "upconv1": 2, "upconv2": 2}  # where in a block its norm is
@@ -288,26 +288,35 @@ def said(network: str, lines: dict[str, str], sizes: tuple = SIZES) -> list[str]
 
 
 def layers(ask, network):
-    """Judge blocks and channels; a block whose channels fit a wrong join has cost the points of that."""
     answer, where = ask(network_look(network, "layers")), f"in {network}{SIZES}"
     complaints = [f"{where}, {FORGETS}"] if answer["forgets"] else []
     if answer["called"] != network:
         complaints.append(f"{where}, the class is called {answer['called']}, should be {network}")
     complaints += [f"{where}, {fault}" for fault in answer["faults"]]
-    lines = differences(ask, network)
-    if network != "CNN" and lines.keys() & JOINS.keys():
-        faulty = [block for block in JOINS if join_fault(ask, network, block)]
-        lines = {block: line for block, line in lines.items() if len(faulty) == len(JOINS) or block not in faulty
-                 or line != takes(network, block, len(sources(ask, network)[block]))}
+    forgiven = fitting_joins(ask, network) if network != "CNN" else set()
+    lines = {block: line for block, line in differences(ask, network).items() if block not in forgiven}
     return "the blocks and channels of the sheet, under its names", complaints + said(network, lines)
+
+
+def fitting_joins(ask, network) -> set[str]:
+    """Return the blocks that differ only by channels which fit their wrong join: that has cost its points.
+
+    There are none if every join is wrong, or if ``forward`` does not get to them.
+    """
+    lines = differences(ask, network)
+    try:
+        faulty = [block for block in JOINS if join_fault(ask, network, block)]
+        found = sources(ask, network)
+    except Failure:
+        return set()
+    if len(faulty) == len(JOINS):
+        return set()
+    return {block for block in faulty if block in found
+            and lines.get(block) == takes(network, block, len(found[block]))}
 
 
 def counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def size(shape) -> str:
-    return "x".join(map(str, shape))
 
 
 def calls(ask, network) -> list[str]:
@@ -385,7 +394,7 @@ def forward(ask, network):
     blocks = ask(network_look(network, "sources"))["blocks"]
     complaints += [f"{where}, forward calls {block} {blocks.count(block)} times" for block in BLOCKS
                    if blocks.count(block) > 1]
-    uncalled = [block for block in BLOCKS if block not in (blocks if network == "CNN" else calls(ask, network))]
+    uncalled = [block for block in BLOCKS if block not in blocks]
     complaints += [f"{where}, forward never calls {', '.join(uncalled)}"] if uncalled and network == "CNN" else []
     return "[N, num_colours, 32, 32] from [N, 1, 32, 32], also for a batch of one", complaints
 
@@ -562,7 +571,8 @@ def gradient_faults(answer: dict, kernel: int) -> list[str]:
     given = {name: torch.tensor(value) for name, value in convolution_inputs(kernel).items()}
     x, weight, bias = (given[name].requires_grad_() for name in ("x", "weight", "bias"))
     if found:
-        output = F.conv2d(F.pad(x, found.padding * 2), TURNS[found.turned](weight), bias, dilation=found.gaps + 1)
+        low, high = found.padding
+        output = F.conv2d(F.pad(x, (low, high, low, high)), TURNS[found.turned](weight), bias, dilation=found.gaps + 1)
         cotangent = given["cotangent"][..., :output.shape[2], :output.shape[3]]
         (output[..., :cotangent.shape[2], :cotangent.shape[3]] * cotangent).sum().backward()
     lines = []

@@ -10,6 +10,8 @@ import functools
 import torch
 from torch import nn
 
+from .loading import size
+
 cat, initialise, attribute = torch.cat, nn.Module.__init__, nn.Module.__getattr__
 FORGOTTEN = "super().__init__() is not called"  # an attribute of modules that forget it
 
@@ -47,10 +49,6 @@ def fitted(x: torch.Tensor, shape: tuple) -> torch.Tensor:
     if x.shape[2:] != shape[2:]:
         x = nn.functional.interpolate(x, shape[2:])
     return nn.functional.pad(x, (0, 0, 0, 0, 0, shape[1] - x.shape[1], 0, shape[0] - x.shape[0]))
-
-
-def size(shape) -> str:
-    return "x".join(map(str, shape))
 
 
 def flat(values) -> list[torch.Tensor]:

@@ -62,6 +62,10 @@ class Wrong(Exception):
     """Something about a submission that no error of Python's says."""
 
 
+def size(shape) -> str:
+    return "x".join(map(str, shape))
+
+
 def text_of(path: Path) -> str:
     """Return the text of a file, whatever its encoding; raises ``Wrong`` if it is none, or too large."""
     with open(path, "rb") as file:
@@ -96,7 +100,7 @@ def outdated(path: Path) -> list[str]:
 
 def explain(error: BaseException, path: str) -> str:
     """Return an error as one line, with the line of the file at ``path``, or of one beside it, that it came from."""
-    if isinstance(error, Wrong | NotImplementedError) and str(error):
+    if isinstance(error, Wrong | NotImplementedError) and str(error):  # which say all, as the hand-out's bodies do
         return str(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if Path(frame.filename).parent == Path(path).parent]

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .forgiving import Run, cat, fitted, forgets, initialise, size
-from .loading import FAILED, Wrong
+from .forgiving import Run, cat, fitted, forgets, initialise
+from .loading import FAILED, Wrong, size
 
 SIDES = {"downconv1": 32, "downconv2": 16, "rfconv": 8, "upconv1": 8, "upconv2": 16, "finalconv": 32}  # of inputs
 CHANGES = {"the softmax": functools.partial(torch.softmax, dim=1), "the ReLU": torch.relu, "the tanh": torch.tanh,

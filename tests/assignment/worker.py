@@ -147,4 +147,3 @@ def main() -> None:
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         print(json.dumps(ask(**json.loads(line))), flush=True)
-
